@@ -1,0 +1,70 @@
+"""Resilience for Python functions, sync and async: stackable decorators over shared state."""
+
+from meshhook import errors, events
+from meshhook.deadline import check_deadline, deadline, remaining
+from meshhook.errors import (
+    CircuitOpenError,
+    ConfigurationError,
+    IdempotencyError,
+    InProgressError,
+    KeyReusedError,
+    LeaseLostError,
+    MeshHookError,
+    MissingKeyError,
+    ReentrantCallError,
+    RejectedError,
+    ResultUnavailableError,
+    StoreError,
+    StoreUnavailableError,
+    TimeoutError,
+)
+from meshhook.events import subscribe
+from meshhook.fingerprint import idempotency_key
+from meshhook.guard import Guard
+from meshhook.policies.circuit_breaker import CircuitBreaker, circuit_breaker
+from meshhook.policies.idempotent import Idempotent, idempotent
+from meshhook.policies.idempotent_claim import current
+from meshhook.policies.timeout import Timeout, timeout
+from meshhook.registry import Registry
+from meshhook.rules.breaker import State as CircuitState
+from meshhook.stores.memory import MemoryStore
+from meshhook.stores.redis import RedisStore
+
+registry = Registry.default
+
+__all__ = [
+    "CircuitBreaker",
+    "CircuitOpenError",
+    "CircuitState",
+    "ConfigurationError",
+    "Guard",
+    "IdempotencyError",
+    "Idempotent",
+    "InProgressError",
+    "KeyReusedError",
+    "LeaseLostError",
+    "MemoryStore",
+    "MeshHookError",
+    "MissingKeyError",
+    "RedisStore",
+    "ReentrantCallError",
+    "Registry",
+    "RejectedError",
+    "ResultUnavailableError",
+    "StoreError",
+    "StoreUnavailableError",
+    "Timeout",
+    "TimeoutError",
+    "check_deadline",
+    "circuit_breaker",
+    "current",
+    "deadline",
+    "errors",
+    "events",
+    "idempotency_key",
+    "idempotent",
+    "registry",
+    "remaining",
+    "subscribe",
+    "timeout",
+]

@@ -1,0 +1,162 @@
+"""The exception tree. Everything meshhook raises on purpose is in it.
+
+    MeshHookError
+    ├── RejectedError(.name, .policy, .retry_after)    the call never started: safe to run again
+    │   └── CircuitOpenError(.state, .last_failure)
+    ├── TimeoutError(.name, .timeout)                  also a builtin TimeoutError
+    ├── IdempotencyError(.name, .key)
+    │   ├── MissingKeyError
+    │   ├── KeyReusedError                             same key, other arguments
+    │   ├── InProgressError(.retry_after)
+    │   ├── LeaseLostError
+    │   ├── ResultUnavailableError
+    │   └── ReentrantCallError
+    ├── StoreError
+    │   └── StoreUnavailableError
+    └── ConfigurationError                             also a ValueError
+
+An error is built anew for each raise, and pickles and copies with all its attributes: fields are
+keyword arguments of the constructor, and ``__reduce__`` hands them back.
+"""
+
+from __future__ import annotations
+
+import builtins
+from typing import Any
+
+
+def _rebuild(
+    kind: type[MeshHookError], args: tuple[Any, ...], fields: dict[str, Any]
+) -> MeshHookError:
+    error = kind.__new__(kind, *args)
+    BaseException.__init__(error, *args)
+    error.__dict__.update(fields)
+    return error
+
+
+class MeshHookError(Exception):
+    """Base of every error that meshhook raises."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args, self.__dict__.copy())
+
+
+class RejectedError(MeshHookError):
+    """A policy refused the call before it started, so running it again is safe.
+
+    ``retry_after`` is the number of seconds after which a new attempt may be admitted, or None
+    where the policy cannot know.
+    """
+
+    def __init__(
+        self, message: str, *, name: str = "", policy: str = "", retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.name = name
+        self.policy = policy
+        self.retry_after = retry_after
+
+
+class CircuitOpenError(RejectedError):
+    """The circuit is open, forced open, or half-open with all of its trials taken.
+
+    ``state`` is the state that refused; ``last_failure`` is the type name of the last failure that
+    was counted, or None.
+    """
+
+    policy = "circuit_breaker"
+    state = "open"
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        name: str = "",
+        retry_after: float | None = None,
+        state: str = "open",
+        last_failure: str | None = None,
+    ) -> None:
+        # Refusing must cost next to nothing: no super(), defaults on the class, and a message that
+        # is put together when somebody reads it.
+        self.name = name
+        self.retry_after = retry_after
+        self.last_failure = last_failure
+        if state != "open":
+            self.state = state
+
+    def __str__(self) -> str:
+        if self.args and self.args[0] is not None:
+            return str(self.args[0])
+        said = f"circuit {self.name!r} is {self.state.replace('_', '-')}"
+        if self.retry_after is None:
+            return f"{said} until it is reset"
+        if self.state == "half_open":
+            said += ": its trial calls are still running"
+        return f"{said}; retry in {self.retry_after:.1f} s"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
+
+class TimeoutError(MeshHookError, builtins.TimeoutError):
+    """A limit set through meshhook ran out. Never raised for a TimeoutError from inside the call.
+
+    ``timeout`` is the limit in seconds that ran out: the policy's own, or what was left of an outer
+    deadline when that was less.
+    """
+
+    def __init__(self, message: str, *, name: str = "", timeout: float | None = None) -> None:
+        super().__init__(message)
+        self.name = name
+        self.timeout = timeout
+
+
+class IdempotencyError(MeshHookError):
+    """Base of what an idempotent function raises on its own account."""
+
+    def __init__(self, message: str, *, name: str = "", key: str = "") -> None:
+        super().__init__(message)
+        self.name = name
+        self.key = key
+
+
+class MissingKeyError(IdempotencyError):
+    """The key of this call is missing, None or empty, so nothing could tell it from another."""
+
+
+class KeyReusedError(IdempotencyError):
+    """The key belongs to a call with other arguments."""
+
+
+class InProgressError(IdempotencyError):
+    """Another execution holds the key and did not end in time. ``retry_after`` is in seconds."""
+
+    def __init__(
+        self, message: str, *, name: str = "", key: str = "", retry_after: float | None = None
+    ) -> None:
+        super().__init__(message, name=name, key=key)
+        self.retry_after = retry_after
+
+
+class LeaseLostError(IdempotencyError):
+    """The lease ran out, another execution took the key over, and its result is not available."""
+
+
+class ResultUnavailableError(IdempotencyError):
+    """The call has been executed, but its result could not be kept or read back."""
+
+
+class ReentrantCallError(IdempotencyError):
+    """An idempotent function called itself with the key that it is running under."""
+
+
+class StoreError(MeshHookError):
+    """A store answered with something that is not an answer."""
+
+
+class StoreUnavailableError(StoreError):
+    """A store did not answer in time, or cannot be reached."""
+
+
+class ConfigurationError(MeshHookError, ValueError):
+    """A setting is wrong. Raised where it is written; names argument, value and fix."""

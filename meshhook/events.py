@@ -1,0 +1,164 @@
+"""Events: what happened, as frozen objects, told to whoever subscribed.
+
+An event is built only where somebody listens, and is told outside of every lock, on the thread or
+task where it happened, in order of subscription. A subscriber that raises is reported to the
+``meshhook.events`` logger and never breaks a call. Subscribers must be quick: the call waits.
+
+No event holds arguments, results, keys or the text of an exception.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self, TypeVar
+
+logger = logging.getLogger("meshhook.events")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Base of all events: which policy it happened to."""
+
+    policy: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallFailed(Event):
+    """A call raised something that its breaker counts; ``error`` is the name of the type."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRejected(Event):
+    """A policy refused a call before it started."""
+
+    reason: str
+    retry_after: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CircuitChanged(Event):
+    """A circuit went from one state to another. ``keyed``: it is one circuit of a family."""
+
+    old: str
+    new: str
+    reason: str
+    keyed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallTimedOut(Event):
+    """A call ran out of its time. ``abandoned``: it goes on running in its thread."""
+
+    timeout: float
+    abandoned: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AbandonedCallEnded(Event):
+    """A call that was given up has ended after all, ``late`` seconds past its limit."""
+
+    late: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultReplayed(Event):
+    """An idempotent call was answered with the recorded result."""
+
+    key_hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyTakenOver(Event):
+    """An idempotent call took over a key whose holder had let its lease run out."""
+
+    key_hash: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseLost(Event):
+    """An idempotent call lost its key to another execution while it was running."""
+
+    key_hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreFailed(Event):
+    """A store failed a policy during ``verb``; ``error`` is the name of the type."""
+
+    verb: str
+    error: str
+
+
+EventT = TypeVar("EventT", bound=Event)
+
+_lock = threading.Lock()
+_subscribers: tuple[tuple[tuple[type[Event], ...], Callable[[Any], object]], ...] = ()
+
+
+class Subscription:
+    """What :func:`subscribe` returns: ``close()`` it, or use it as a context manager."""
+
+    def __init__(self, entry: tuple[tuple[type[Event], ...], Callable[[Any], object]]) -> None:
+        self._entry = entry
+
+    def close(self) -> None:
+        """Stop listening. Safe to call more than once."""
+        global _subscribers  # noqa: PLW0603 - one tuple, replaced whole, so that emit reads no lock
+        with _lock:
+            _subscribers = tuple(each for each in _subscribers if each is not self._entry)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def subscribe(listener: Callable[[Any], object], *kinds: type[Event]) -> Subscription:
+    """Call ``listener`` with every event, or only with those of ``kinds``.
+
+    The listener is called on the thread or task where the event happened, outside of every lock; an
+    ``Exception`` from it is logged and dropped. Safe to call from any thread.
+
+    Raises:
+        TypeError: for a listener that cannot be called or is async, or a kind that is no event.
+    """
+    global _subscribers  # noqa: PLW0603 - as above
+    _refuse_what_cannot_listen(listener, kinds)
+    entry = (kinds or (Event,), listener)
+    with _lock:
+        _subscribers = (*_subscribers, entry)
+    return Subscription(entry)
+
+
+def _refuse_what_cannot_listen(listener: object, kinds: tuple[object, ...]) -> None:
+    if not callable(listener) or inspect.iscoroutinefunction(listener):
+        raise TypeError(f"listener must be a plain function, not an async one, got {listener!r}")
+    for kind in kinds:
+        if not (isinstance(kind, type) and issubclass(kind, Event)):
+            raise TypeError(
+                f"kinds must be classes of events, such as CircuitChanged, got {kind!r}"
+            )
+
+
+def wanted(kind: type[Event]) -> bool:
+    """Tell whether anybody listens to ``kind``; ask before building an event."""
+    return bool(_subscribers) and any(issubclass(kind, kinds) for kinds, _ in _subscribers)
+
+
+def emit(event: Event) -> None:
+    """Tell ``event`` to its subscribers. Call it with no lock held."""
+    for kinds, listener in _subscribers:
+        if isinstance(event, kinds):
+            try:
+                listener(event)
+            except Exception:
+                logger.exception("an event listener failed on %s", type(event).__name__)

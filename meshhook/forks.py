@@ -1,0 +1,35 @@
+"""Locks after a fork: a child gets new ones, for nobody is left in it to release those held.
+
+A fork copies a lock as it is, and of the threads only the one that forked. Whoever owns locks that
+another thread may hold at that moment enrols here, and is asked to make them anew in the child.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from typing import Protocol
+
+
+class OwnsLocks(Protocol):
+    """Anything that can make its locks anew."""
+
+    def renew_locks(self) -> None:
+        """Replace every lock by a free one."""
+
+
+_owners: weakref.WeakSet[OwnsLocks] = weakref.WeakSet()
+
+
+def enrol(owner: OwnsLocks) -> None:
+    """Have ``owner`` renew its locks in forked children, for as long as it lives."""
+    _owners.add(owner)
+
+
+def _renew_all() -> None:
+    for owner in list(_owners):
+        owner.renew_locks()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_all)

@@ -1,0 +1,260 @@
+"""The guard: the wrapt object that a decorated function becomes. Only this module imports wrapt.
+
+A Guard holds the original function and its policies, outermost first, compiled into one chain of
+closures. Decorating a Guard again builds a new one over the same function with one policy more, so
+a stack of any height costs one wrapper. A foreign decorator in between simply starts a new stack.
+
+Each Guard has a class of its own whose ``__call__`` is the compiled chain as a staticmethod:
+wrapt's own call looks up ``__self__`` in the wrapped function each time, and for a plain function
+that look-up fails at five times the price of everything else. A method of a class is a plain bound
+method of the chain, which therefore shows what the Guard shows.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+import types
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, cast
+
+import wrapt
+
+if TYPE_CHECKING:
+    from meshhook.policy import Policy
+
+GIL_ENABLED: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
+"""Whether one bytecode-level read-modify-write is atomic; without it drivers take their lock."""
+
+PLAIN: set[type] = {type(None), bool, int, float, str, bytes, dict, list, tuple}
+"""Result types known not to be awaitable; learned as they are seen, see :func:`check_result`."""
+_PLAIN_LIMIT = 1_000
+_GENERATOR = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
+
+
+class Guard(wrapt.FunctionWrapper):  # type: ignore[type-arg]
+    """A guarded function: behaves as the function, and shows its stack as ``policies``."""
+
+    # Annotations here would hide those of the function, and so would a `__dict__` of their own.
+    _self_policies = cast("tuple[Policy, ...]", ())
+    _self_chains = cast("list[Callable[..., Any]]", [])
+
+    @property
+    def policies(self) -> tuple[Policy, ...]:
+        """The policies around the function, outermost first."""
+        return self._self_policies
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        shown = name in functools.WRAPPER_ASSIGNMENTS
+        if shown or name in getattr(self.__wrapped__, "__dict__", ()):
+            for chain in self._self_chains:
+                setattr(chain, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        super().__delattr__(name)
+        for chain in self._self_chains:
+            chain.__dict__.pop(name, None)
+
+    def __repr__(self) -> str:
+        stack = " > ".join(policy.describe() for policy in self._self_policies)
+        return f"<guarded {_name_of(self.__wrapped__)}: {stack}>"
+
+    def __reduce__(self) -> str:
+        if not hasattr(self.__wrapped__, "__qualname__"):
+            raise TypeError(f"cannot pickle {self!r}: no module has it under a name of its own")
+        return str(self.__qualname__)
+
+    def __reduce_ex__(self, _protocol: Any) -> str:
+        return self.__reduce__()
+
+    def __copy__(self) -> Guard:
+        return self
+
+    def __deepcopy__(self, _memo: Any) -> Guard:
+        return self
+
+
+def attach(fn: Any, policy: Policy) -> Any:
+    """Put ``policy`` around ``fn``, outside of the policies that it has already."""
+    if issubclass(type(fn), (classmethod, staticmethod)):
+        return type(fn)(attach(fn.__func__, policy))
+    if type(fn).__mro__[1:2] == (Guard,):
+        return _compile(fn.__wrapped__, (policy, *fn._self_policies))
+    refuse_what_cannot_be_guarded(fn, policy.kind)
+    return _compile(fn, (policy,))
+
+
+def is_target(thing: Any) -> bool:
+    """Tell whether ``thing`` was meant to be decorated, as in a decorator used bare."""
+    return callable(thing) or isinstance(thing, (classmethod, staticmethod))
+
+
+def is_async(fn: Callable[..., Any]) -> bool:
+    """Tell whether calling ``fn`` gives a coroutine: functions, methods, partials, objects."""
+    if type(fn) is types.FunctionType and not fn.__dict__:
+        return bool(fn.__code__.co_flags & inspect.CO_COROUTINE)
+    return any(map(inspect.iscoroutinefunction, _what_runs(fn)))
+
+
+def check_result(result: Any) -> None:
+    """Refuse an awaitable from a sync function; remember the type of any other result.
+
+    A driver calls this only for a type that is not in ``PLAIN``.
+    """
+    kind = type(result)
+    if isinstance(result, Awaitable):
+        if isinstance(result, Coroutine):
+            result.close()
+        raise TypeError(
+            f"a guarded sync function returned an awaitable ({kind.__qualname__}), so nothing of "
+            "what it does would be guarded; make the function `async def` and await inside it"
+        )
+    if len(PLAIN) >= _PLAIN_LIMIT:
+        PLAIN.clear()
+    PLAIN.add(kind)
+
+
+def refuse_what_cannot_be_guarded(fn: Any, kind: str) -> None:
+    """Raise TypeError for what is no callable, for classes and for generator functions."""
+    if not callable(fn):
+        raise TypeError(f"@{kind} decorates a function or another callable, got {fn!r}")
+    if inspect.isclass(fn):
+        raise TypeError(
+            f"@{kind} cannot decorate the class {fn.__qualname__}: decorate its methods, or a "
+            "function that makes the instances"
+        )
+    refuse_generators(fn, kind)
+
+
+def refuse_generators(fn: Any, kind: str) -> None:
+    """Raise TypeError for generator functions, async ones included."""
+    if type(fn) is types.FunctionType and not fn.__code__.co_flags & _GENERATOR:
+        return
+    for candidate in _what_runs(fn):
+        if inspect.isgeneratorfunction(candidate) or inspect.isasyncgenfunction(candidate):
+            raise TypeError(
+                f"@{kind} cannot decorate the generator function {_name_of(fn)}: its body runs "
+                "while it is iterated, not while it is called; decorate the functions that it calls"
+            )
+
+
+def _what_runs(fn: Any) -> tuple[Any, Any]:
+    """Return what a call of ``fn`` may run: the function inside of it, and its ``__call__``."""
+    while True:
+        if isinstance(fn, functools.partial):
+            fn = fn.func
+        elif isinstance(fn, (classmethod, staticmethod)):
+            fn = fn.__func__
+        else:
+            return fn, getattr(type(fn), "__call__", None)  # noqa: B004 - the method itself
+
+
+def _compile(fn: Any, policies: tuple[Policy, ...]) -> Any:
+    asynchronous = is_async(fn)
+    extras: dict[str, Any] = {}
+    for policy in reversed(policies):
+        extras.update(policy.attributes(fn))
+    shown = {"policies": policies, **extras}
+    chain = _chain(fn, fn, policies, shown, asynchronous=asynchronous)
+    chains = [chain]
+    body: dict[str, Any] = {
+        "__slots__": (),
+        "__call__": staticmethod(chain),
+        **{name: staticmethod(extra) for name, extra in extras.items()},
+    }
+    if type(fn) is types.FunctionType:
+        body["__get__"] = _bind_function(chain)
+    elif not _binds(fn):
+        body["__get__"] = _bind_nothing
+    else:
+        bound = _bound_call(fn, asynchronous=asynchronous)
+        body["__get__"] = _bind_descriptor(
+            fn, chains, lambda: _chain(bound, fn, policies, shown, asynchronous=asynchronous)
+        )
+    body["_self_policies"] = policies
+    body["_self_chains"] = chains
+    return type("Guard", (Guard,), body)(fn, _unused)
+
+
+def _chain(
+    innermost: Callable[..., Any],
+    fn: Callable[..., Any],
+    policies: tuple[Policy, ...],
+    shown: dict[str, Any],
+    *,
+    asynchronous: bool,
+) -> Callable[..., Any]:
+    """Put the drivers of ``policies`` around ``innermost``; the outermost looks like ``fn``."""
+    call = innermost
+    for policy in reversed(policies):
+        call = policy.bind_async(call, fn) if asynchronous else policy.bind(call, fn)
+    try:
+        functools.update_wrapper(call, fn)
+    except TypeError:  # a proxy that answers to every name, such as a remote procedure
+        vars(call)["__wrapped__"] = fn
+    call.__dict__.update(shown)
+    return call
+
+
+def _bind_function(chain: Callable[..., Any]) -> Callable[..., Any]:
+    def get(self: Guard, obj: Any, _owner: Any = None) -> Any:
+        return self if obj is None else types.MethodType(chain, obj)
+
+    return get
+
+
+def _binds(fn: Any) -> bool:
+    """Tell whether ``fn`` becomes a method when it is in a class."""
+    if isinstance(fn, functools.partial):
+        return sys.version_info >= (3, 14)
+    return hasattr(type(fn), "__get__") and not isinstance(fn, (types.MethodType, staticmethod))
+
+
+def _bind_nothing(self: Guard, _obj: Any, _owner: Any = None) -> Any:
+    return self
+
+
+def _bind_descriptor(
+    fn: Any, chains: list[Callable[..., Any]], make: Callable[[], Callable[..., Any]]
+) -> Callable[..., Any]:
+    """Bind what is no plain function to the object, as a method: of the class, if ``fn`` says so.
+
+    The chain of the method is the second of ``chains``; it is made when first asked for, because
+    few such callables are ever in a class.
+    """
+    of_class = isinstance(fn, classmethod)
+
+    def get(self: Guard, obj: Any, owner: Any = None) -> Any:
+        if of_class:
+            obj = type(obj) if owner is None else owner
+        elif obj is None:
+            return self
+        if len(chains) == 1:
+            chains.append(make())
+        return types.MethodType(chains[1], obj)
+
+    return get
+
+
+def _bound_call(fn: Any, *, asynchronous: bool) -> Callable[..., Any]:
+    """Make the call of ``fn`` bound by its own ``__get__`` to the first argument."""
+    of_class = isinstance(fn, classmethod)
+
+    def call(obj: Any, /, *args: Any, **kwargs: Any) -> Any:
+        bound = fn.__get__(None, obj) if of_class else fn.__get__(obj, type(obj))
+        return bound(*args, **kwargs)
+
+    async def call_async(obj: Any, /, *args: Any, **kwargs: Any) -> Any:
+        return await call(obj, *args, **kwargs)
+
+    return call_async if asynchronous else call
+
+
+def _unused(*_: Any) -> Any:  # pragma: no cover - wrapt asks for it; our __call__ comes first
+    raise AssertionError
+
+
+def _name_of(fn: Any) -> str:
+    return str(getattr(fn, "__qualname__", None) or repr(fn))

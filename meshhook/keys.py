@@ -1,0 +1,149 @@
+"""What ``key=`` means: which arguments of a call tell it from other calls.
+
+A key is a template (``"{host}"``, ``"order:{order.id}"``), a tuple of names (``("tenant",
+"user.id")``) or a callable over the arguments. It is compiled once, at decoration, against the
+signature of the function; a name that is no argument of it is an error there and then. Positional,
+keyword and defaulted spellings of one call give the same key.
+"""
+
+from __future__ import annotations
+
+import inspect
+import string
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Any, TypeAlias
+
+from meshhook.errors import ConfigurationError
+
+Key: TypeAlias = str | tuple[str, ...] | Callable[..., Any]
+KeyOf: TypeAlias = Callable[[tuple[Any, ...], dict[str, Any]], Any]
+"""A compiled key: from positional and keyword arguments to the value that tells calls apart."""
+
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+def compile_key(key: Key, fn: Callable[..., Any]) -> KeyOf:
+    """Compile ``key`` for calls of ``fn``: one field gives its value, several give a tuple."""
+    if callable(key):
+        if inspect.iscoroutinefunction(key):
+            raise ConfigurationError(f"key must be a plain function, not an async one, got {key!r}")
+        return _compile_callable(key, fn)
+    fields = _fields(key)
+    getters = [_compile_field(field, key, fn) for field in fields]
+    if len(getters) == 1:
+        return getters[0]
+    return lambda args, kwargs: tuple([getter(args, kwargs) for getter in getters])
+
+
+def signature_of(fn: Callable[..., Any]) -> inspect.Signature:
+    """Return the signature of ``fn``, which a key needs."""
+    try:
+        return inspect.signature(fn)
+    except (TypeError, ValueError):
+        raise ConfigurationError(
+            f"key needs the signature of {fn!r}, which has none: wrap it in a function of your own"
+        ) from None
+
+
+def bind_arguments(
+    signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the arguments of one call by name, defaults applied; TypeError as the call has it."""
+    bound = signature.bind(*args, **kwargs)
+    bound.apply_defaults()
+    return bound.arguments
+
+
+def _fields(key: str | tuple[str, ...]) -> list[str]:
+    if isinstance(key, str):
+        try:
+            parts = list(string.Formatter().parse(key))
+        except ValueError as error:
+            raise ConfigurationError(f"key {key!r} is not a template: {error}") from None
+        if any(conversion or spec for _, field, spec, conversion in parts if field is not None):
+            raise ConfigurationError(
+                f"key {key!r} formats its fields; write the bare names, such as '{{order.id}}'"
+            )
+        fields = [field for _, field, _, _ in parts if field is not None]
+    elif isinstance(key, tuple):
+        fields = list(key)
+        if not all(map(_is_text, fields)):
+            raise ConfigurationError(f"key must hold names of arguments, got {key!r}")
+    else:
+        raise ConfigurationError(
+            f"key must be a template such as '{{order.id}}', a tuple of names or a callable, "
+            f"got {key!r}"
+        )
+    if not fields:
+        raise ConfigurationError(
+            f"key {key!r} names no argument, so that all calls would share it; "
+            "write a name in braces, such as '{order.id}'"
+        )
+    return fields
+
+
+def _is_text(field: object) -> bool:
+    return isinstance(field, str)
+
+
+def _compile_field(field: str, key: object, fn: Callable[..., Any]) -> KeyOf:
+    name, _, path = field.partition(".")
+    parameters = signature_of(fn).parameters
+    parameter = parameters.get(name)
+    if (
+        parameter is None
+        or parameter.kind in _VARIADIC
+        or not all(part.isidentifier() for part in field.split("."))
+    ):
+        possible = [each.name for each in parameters.values() if each.kind not in _VARIADIC]
+        raise ConfigurationError(
+            f"key {key!r} names {field!r}, which is no argument of "
+            f"{getattr(fn, '__qualname__', fn)}; it has {', '.join(possible) or 'none'}"
+        )
+    get = _argument(parameter, list(parameters).index(name))
+    if not path:
+        return get
+    dig = attrgetter(path)
+    return lambda args, kwargs: dig(get(args, kwargs))
+
+
+def _argument(parameter: inspect.Parameter, index: int) -> KeyOf:
+    """Read one argument as a call would: by position, by name, or its default."""
+    name, default = parameter.name, parameter.default
+    by_position = parameter.kind is not inspect.Parameter.KEYWORD_ONLY
+    # What comes by the name of a positional-only argument belongs to the function's **kwargs.
+    by_name = parameter.kind is not inspect.Parameter.POSITIONAL_ONLY
+
+    def read(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if by_position and len(args) > index:
+            return args[index]
+        value = kwargs.get(name, default) if by_name else default
+        if value is inspect.Parameter.empty:
+            raise TypeError(f"missing a required argument: {name!r}")
+        return value
+
+    return read
+
+
+def _compile_callable(key: Callable[..., Any], fn: Callable[..., Any]) -> KeyOf:
+    """Hand a callable the arguments that it names, or, if it names others, all as they come."""
+    try:
+        wanted = inspect.signature(key).parameters
+    except (TypeError, ValueError):
+        return lambda args, kwargs: key(*args, **kwargs)
+    names = [name for name, each in wanted.items() if each.kind not in _VARIADIC]
+    rest = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in wanted.values())
+    by_position = any(
+        each.kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL)
+        for each in wanted.values()
+    )
+    signature = signature_of(fn)
+    if by_position or not set(names) <= set(signature.parameters):
+        return lambda args, kwargs: key(*args, **kwargs)
+
+    def by_name(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        arguments = bind_arguments(signature, args, kwargs)
+        return key(**(arguments if rest else {name: arguments[name] for name in names}))
+
+    return by_name

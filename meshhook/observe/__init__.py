@@ -1,0 +1,1 @@
+"""Ways to see what the policies do, from events and statistics. No policy knows of them."""

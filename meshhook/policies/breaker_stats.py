@@ -1,0 +1,145 @@
+"""The statistics of a circuit breaker: frozen, and fit for JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from meshhook.rules.breaker import Circuit, Closed, HalfOpen, Open, State
+from meshhook.rules.sketch import Sketch
+from meshhook.stats import Stats
+
+_GRAVITY = (
+    State.FORCED_OPEN,
+    State.OPEN,
+    State.HALF_OPEN,
+    State.METRICS_ONLY,
+    State.DISABLED,
+    State.CLOSED,
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class WindowStats:
+    """The live window: rates are shares of calls, None while there are no calls."""
+
+    calls: int
+    failures: int
+    slow: int
+    failure_rate: float | None
+    slow_rate: float | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Latency:
+    """Durations of calls in seconds, each within 10 %."""
+
+    p50: float | None
+    p95: float | None
+    p99: float | None
+
+    @classmethod
+    def of(cls, sketch: Sketch) -> Latency:
+        """Read the quantiles of ``sketch``."""
+        return cls(p50=sketch.quantile(0.5), p95=sketch.quantile(0.95), p99=sketch.quantile(0.99))
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerStats(Stats):
+    """What a circuit breaker has seen.
+
+    ``calls`` are those that were admitted and have ended: successes + failures + ignored.
+    ``since`` is for how long the circuit has been in its ``state``. For a family of circuits
+    (``key=``) counters are summed up, ``state`` is the gravest one, ``states`` says how many
+    circuits are in each, and ``window`` is None.
+    """
+
+    state: str
+    since: float
+    calls: int
+    successes: int
+    failures: int
+    ignored: int
+    rejected: int
+    opened: int
+    consecutive_failures: int
+    retry_after: float | None
+    last_failure: str | None
+    window: WindowStats | None
+    latency: Latency | None
+    states: dict[str, int] | None = None
+    evicted: int = 0
+
+
+def circuit_stats(name: str, circuit: Circuit, now: float, sketch: Sketch | None) -> BreakerStats:
+    """Read one circuit. The caller holds its lock."""
+    phase = circuit.phase
+    successes = circuit.total_successes()
+    retry_after = None
+    if isinstance(phase, Open):
+        retry_after = max(0.0, phase.remaining(now))
+    window = None
+    if isinstance(phase, Closed) and phase.window is not None:
+        phase.advance(now)
+        totals = phase.totals()
+        window = WindowStats(
+            **totals._asdict(), failure_rate=totals.failure_rate, slow_rate=totals.slow_rate
+        )
+    return BreakerStats(
+        policy="circuit_breaker",
+        name=name,
+        state=str(phase.state),
+        since=max(0.0, now - phase.began),
+        calls=successes + circuit.failures + circuit.ignored,
+        successes=successes,
+        failures=circuit.failures,
+        ignored=circuit.ignored,
+        rejected=circuit.rejected,
+        opened=circuit.opened,
+        consecutive_failures=_streak(phase),
+        retry_after=retry_after,
+        last_failure=circuit.last_failure,
+        window=window,
+        latency=None if sketch is None else Latency.of(sketch),
+    )
+
+
+def family_stats(
+    name: str, circuits: list[Circuit], now: float, sketch: Sketch | None, evicted: int
+) -> BreakerStats:
+    """Sum up the circuits of a family, without a lock: each number is read at once."""
+    states: dict[str, int] = {}
+    for circuit in circuits:
+        state = str(circuit.phase.state)
+        states[state] = states.get(state, 0) + 1
+    successes = sum(circuit.total_successes() for circuit in circuits)
+    failures = sum(circuit.failures for circuit in circuits)
+    ignored = sum(circuit.ignored for circuit in circuits)
+    gravest = next((state for state in _GRAVITY if state in states), State.CLOSED)
+    return BreakerStats(
+        policy="circuit_breaker",
+        name=name,
+        state=str(gravest),
+        since=max(
+            (now - each.phase.began for each in circuits if each.phase.state is gravest),
+            default=0.0,
+        ),
+        calls=successes + failures + ignored,
+        successes=successes,
+        failures=failures,
+        ignored=ignored,
+        rejected=sum(circuit.rejected for circuit in circuits),
+        opened=sum(circuit.opened for circuit in circuits),
+        consecutive_failures=max((_streak(each.phase) for each in circuits), default=0),
+        retry_after=None,
+        last_failure=next((each.last_failure for each in circuits if each.last_failure), None),
+        window=None,
+        latency=None if sketch is None else Latency.of(sketch),
+        states=states,
+        evicted=evicted,
+    )
+
+
+def _streak(phase: object) -> int:
+    if isinstance(phase, Closed):
+        return phase.streak
+    return phase.failures if isinstance(phase, HalfOpen) else 0

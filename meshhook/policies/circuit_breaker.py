@@ -1,0 +1,635 @@
+"""circuit_breaker: stop calling what keeps failing, and try it again with care.
+
+The rules are in :mod:`meshhook.rules.breaker`; here they get a lock, a clock, a name and drivers. A
+call of a closed circuit takes no lock: it reads the phase and adds one to a counter. Failures,
+refusals and transitions take the lock, decide with a fresh clock, and tell events after letting go.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+import time
+from collections.abc import Awaitable, Callable, Hashable, Iterator
+from contextvars import ContextVar
+from typing import Any, ParamSpec, Self, TypeVar, overload
+
+from meshhook import events, forks, guard
+from meshhook.errors import CircuitOpenError, RejectedError
+from meshhook.family import Family
+from meshhook.keys import Key, compile_key
+from meshhook.policies.breaker_settings import (
+    FALLBACK_RESET_TIMEOUT,
+    BreakerSettings,
+    Judge,
+    ResetTimeout,
+    breaker_settings,
+    matches,
+    names_rejections,
+)
+from meshhook.policies.breaker_stats import BreakerStats, circuit_stats, family_stats
+from meshhook.policy import Policy
+from meshhook.registry import Registry
+from meshhook.rules.breaker import Change, Circuit, Closed, Open, Permit, Phase, State
+from meshhook.rules.sketch import Sketch
+from meshhook.settings import Duration
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+LONGEST_RETRY_AFTER = 3600.0
+"""The longest that a ``retry_after`` of another's exception keeps a circuit open, in seconds."""
+
+_entered: ContextVar[tuple[tuple[CircuitBreaker, Permit], ...]] = ContextVar(
+    "meshhook_circuit_breaker_entered", default=()
+)
+
+
+class CircuitBreaker(Policy):
+    """A circuit, or with ``key=`` a family of them. Made by :func:`circuit_breaker`.
+
+    Safe to share between threads, tasks and event loops.
+    """
+
+    kind = "circuit_breaker"
+    settings: BreakerSettings
+
+    def __init__(self, settings: BreakerSettings, registry: Registry) -> None:
+        super().__init__(settings, registry)
+        self._initial = settings.initial_state
+        self._sketch = Sketch() if settings.rules.slow_call_duration is not None else None
+        self._records_rejections = names_rejections(settings.record)
+        self._family: Family[Circuit] | None = None
+        if settings.key is not None:
+            self._family = Family(self._make_circuit, _is_idle, settings.max_keys)
+        self._made_at = time.monotonic()
+        self._single: Circuit | None = None
+        self.renew_locks()
+        forks.enrol(self)
+
+    def renew_locks(self) -> None:
+        """Make the locks anew, in a forked child."""
+        self._lock = threading.Lock()
+        if self._family is not None:
+            self._family.renew_locks()
+
+    @property
+    def _circuit(self) -> Circuit:
+        """The circuit of a breaker without keys, made when first used: a pattern never uses it."""
+        if self._single is None:
+            made = self._make_circuit(self._made_at)
+            with self._lock:
+                self._single = self._single or made
+        return self._single
+
+    def _make_circuit(self, now: float | None = None) -> Circuit:
+        began = time.monotonic() if now is None else now
+        circuit = Circuit(self.settings.rules, began, self._initial)
+        self._decide_open_for(circuit.phase, None)
+        return circuit
+
+    def bind(self, call: Callable[..., Any], fn: Callable[..., Any]) -> Callable[..., Any]:
+        """Make the sync driver."""
+        if self._family is not None:
+            return self._bind_family(self._family, call, fn)
+        if not self._is_straight():
+            circuit = self._circuit
+            return lambda *args, **kwargs: self._run(
+                circuit, self._admit(circuit), call, args, kwargs
+            )
+        if self.settings.rules.window is not None:
+            return self._bind_windowed(call)
+        return self._bind_straight(call)
+
+    def bind_async(
+        self, call: Callable[..., Awaitable[Any]], fn: Callable[..., Any]
+    ) -> Callable[..., Awaitable[Any]]:
+        """Make the async driver."""
+        if self._family is not None:
+            return self._bind_family_async(self._family, call, fn)
+        if not self._is_straight():
+            circuit = self._circuit
+
+            async def gated(*args: Any, **kwargs: Any) -> Any:
+                return await self._run_async(circuit, self._admit(circuit), call, args, kwargs)
+
+            return gated
+        if self.settings.rules.window is not None:
+            return self._bind_windowed_async(call)
+        return self._bind_straight_async(call)
+
+    def _is_straight(self) -> bool:
+        """Tell whether a success needs no lock: nothing to time, nothing to judge, and a GIL."""
+        return (
+            self.settings.rules.slow_call_duration is None
+            and self.settings.record_result is None
+            and guard.GIL_ENABLED
+        )
+
+    def _bind_straight(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        circuit, plain = self._circuit, guard.PLAIN
+
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            phase = circuit.phase
+            if not phase.straight:
+                return self._run(circuit, self._admit(circuit), call, args, kwargs)
+            try:
+                result = call(*args, **kwargs)
+            except BaseException as exc:
+                self._settle_error(circuit, phase, exc)
+                raise
+            if type(result) not in plain:
+                guard.check_result(result)
+            phase.ok += 1
+            if phase.watch:
+                self._watched_success(circuit, phase)
+            return result
+
+        return guarded
+
+    def _bind_windowed(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        circuit, plain = self._circuit, guard.PLAIN
+
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            phase = circuit.phase
+            if not phase.straight:
+                return self._run(circuit, self._admit(circuit), call, args, kwargs)
+            try:
+                result = call(*args, **kwargs)
+            except BaseException as exc:
+                self._settle_error(circuit, phase, exc)
+                raise
+            if type(result) not in plain:
+                guard.check_result(result)
+            if not phase.since <= time.monotonic() < phase.until:
+                self._roll(circuit, phase)
+            phase.ok += 1
+            if phase.watch:
+                self._watched_success(circuit, phase)
+            return result
+
+        return guarded
+
+    def _bind_straight_async(
+        self, call: Callable[..., Awaitable[Any]]
+    ) -> Callable[..., Awaitable[Any]]:
+        circuit = self._circuit
+
+        async def guarded(*args: Any, **kwargs: Any) -> Any:
+            phase = circuit.phase
+            if not phase.straight:
+                return await self._run_async(circuit, self._admit(circuit), call, args, kwargs)
+            try:
+                result = await call(*args, **kwargs)
+            except BaseException as exc:
+                self._settle_error(circuit, phase, exc)
+                raise
+            phase.ok += 1
+            if phase.watch:
+                self._watched_success(circuit, phase)
+            return result
+
+        return guarded
+
+    def _bind_windowed_async(
+        self, call: Callable[..., Awaitable[Any]]
+    ) -> Callable[..., Awaitable[Any]]:
+        circuit = self._circuit
+
+        async def guarded(*args: Any, **kwargs: Any) -> Any:
+            phase = circuit.phase
+            if not phase.straight:
+                return await self._run_async(circuit, self._admit(circuit), call, args, kwargs)
+            try:
+                result = await call(*args, **kwargs)
+            except BaseException as exc:
+                self._settle_error(circuit, phase, exc)
+                raise
+            if not phase.since <= time.monotonic() < phase.until:
+                self._roll(circuit, phase)
+            phase.ok += 1
+            if phase.watch:
+                self._watched_success(circuit, phase)
+            return result
+
+        return guarded
+
+    def _bind_family(
+        self, family: Family[Circuit], call: Callable[..., Any], fn: Callable[..., Any]
+    ) -> Callable[..., Any]:
+        key_of = compile_key(self.settings.key or "", fn)
+
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            circuit = family.hold(key_of(args, kwargs))
+            try:
+                return self._run(circuit, self._admit(circuit), call, args, kwargs)
+            finally:
+                family.let_go(circuit)
+
+        return guarded
+
+    def _bind_family_async(
+        self,
+        family: Family[Circuit],
+        call: Callable[..., Awaitable[Any]],
+        fn: Callable[..., Any],
+    ) -> Callable[..., Awaitable[Any]]:
+        key_of = compile_key(self.settings.key or "", fn)
+
+        async def guarded(*args: Any, **kwargs: Any) -> Any:
+            circuit = family.hold(key_of(args, kwargs))
+            try:
+                return await self._run_async(circuit, self._admit(circuit), call, args, kwargs)
+            finally:
+                family.let_go(circuit)
+
+        return guarded
+
+    def _run(
+        self,
+        circuit: Circuit,
+        permit: Permit,
+        call: Callable[..., Any],
+        args: Any,
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """Call with a permit: the path of every call that is not straight."""
+        try:
+            result = call(*args, **kwargs)
+            if type(result) not in guard.PLAIN:
+                guard.check_result(result)
+            failed = self._is_failure(result)
+        except BaseException as exc:
+            self._settle_error(circuit, permit, exc)
+            raise
+        self._settle_result(circuit, permit, failed=failed)
+        return result
+
+    async def _run_async(
+        self,
+        circuit: Circuit,
+        permit: Permit,
+        call: Callable[..., Awaitable[Any]],
+        args: Any,
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """Call with a permit, async."""
+        try:
+            result = await call(*args, **kwargs)
+            failed = self._is_failure(result)
+        except BaseException as exc:
+            self._settle_error(circuit, permit, exc)
+            raise
+        self._settle_result(circuit, permit, failed=failed)
+        return result
+
+    def _admit(self, circuit: Circuit) -> Permit:
+        phase = circuit.phase
+        if type(phase) is Open and guard.GIL_ENABLED:
+            # Refusing costs no lock: with a fresh clock, an open phase needs no second look.
+            retry_after = phase.began + phase.open_for - time.monotonic()
+            if 0 < retry_after <= phase.open_for:
+                circuit.rejected += 1
+                raise self._rejection(circuit, "open", retry_after)
+        with self._lock:
+            answer, change = circuit.admit(time.monotonic())
+        if change is not None:
+            self._changed(change, None)
+        if isinstance(answer, Permit):
+            return answer
+        raise self._rejection(circuit, answer.state.value, answer.retry_after)
+
+    def _rejection(
+        self, circuit: Circuit, state: str, retry_after: float | None
+    ) -> CircuitOpenError:
+        name = self._name or self.name
+        if events.wanted(events.CallRejected):
+            events.emit(
+                events.CallRejected(
+                    policy=self.kind, name=name, reason=state, retry_after=retry_after
+                )
+            )
+        return CircuitOpenError(
+            name=name, retry_after=retry_after, state=state, last_failure=circuit.last_failure
+        )
+
+    def _watched_success(self, circuit: Circuit, phase: Phase) -> None:
+        with self._lock:
+            change = circuit.watched_success(phase, time.monotonic())
+        if change is not None:
+            self._changed(change, None)
+
+    def _roll(self, circuit: Circuit, phase: Phase) -> None:
+        with self._lock:
+            circuit.roll(phase, time.monotonic())
+
+    def _is_failure(self, result: Any) -> bool:
+        judge = self.settings.record_result
+        return judge is not None and bool(judge(result))
+
+    def _settle_result(self, circuit: Circuit, permit: Permit, *, failed: bool) -> None:
+        self._settle(circuit, permit, failed=failed, exc=None)
+        if failed and events.wanted(events.CallFailed):
+            events.emit(events.CallFailed(policy=self.kind, name=self.name, error="result"))
+
+    def _settle_error(self, circuit: Circuit, permit: Permit | Phase, exc: BaseException) -> None:
+        """Judge what the call raised: a failure, a success, or nothing to do with either."""
+        verdict = self._judge(exc)
+        if verdict is None or not isinstance(exc, Exception):
+            with self._lock:
+                circuit.ignore(permit, time.monotonic())
+            return
+        self._settle(circuit, permit, failed=verdict, exc=exc)
+        if verdict and events.wanted(events.CallFailed):
+            events.emit(
+                events.CallFailed(policy=self.kind, name=self.name, error=type(exc).__qualname__)
+            )
+
+    def _judge(self, exc: BaseException) -> bool | None:
+        """Tell whether ``exc`` is a failure; None if it says nothing about what was called."""
+        if not isinstance(exc, Exception):
+            return None
+        if isinstance(exc, RejectedError) and not self._records_rejections:
+            return None
+        if matches(self.settings.ignore, exc):
+            return None
+        return matches(self.settings.record, exc)
+
+    def _settle(
+        self, circuit: Circuit, permit: Permit | Phase, *, failed: bool, exc: Exception | None
+    ) -> None:
+        error = type(exc).__qualname__ if exc is not None else "result"
+        with self._lock:
+            now = time.monotonic()
+            if self._sketch is not None and isinstance(permit, Permit):
+                self._sketch.add(now - permit.started)
+            change = circuit.settle(permit, now, failed=failed, error=error)
+        if change is not None:
+            self._changed(change, exc)
+
+    def _changed(self, change: Change, exc: Exception | None) -> None:
+        """Follow up a transition, with no lock held: the user's code may run here."""
+        self._decide_open_for(change.phase, exc)
+        if change.old is not change.phase.state and events.wanted(events.CircuitChanged):
+            events.emit(
+                events.CircuitChanged(
+                    policy=self.kind,
+                    name=self.name,
+                    old=str(change.old),
+                    new=str(change.phase.state),
+                    reason=change.reason,
+                    keyed=self._family is not None,
+                )
+            )
+
+    def _decide_open_for(self, phase: Phase, exc: Exception | None) -> None:
+        """Ask a callable ``reset_timeout``, and heed what the last exception said."""
+        if not isinstance(phase, Open):
+            return
+        compute = self.settings.reset_timeout
+        open_for = phase.open_for
+        if compute is not None:
+            try:
+                open_for = float(compute(phase.attempt, exc))
+            except Exception:
+                events.logger.exception("reset_timeout of circuit %r failed", self._name)
+                open_for = FALLBACK_RESET_TIMEOUT
+        told = getattr(exc, "retry_after", None)
+        if isinstance(told, (int, float)) and told > 0:
+            open_for = max(open_for, min(told, LONGEST_RETRY_AFTER))
+        phase.open_for = open_for if math.isfinite(open_for) else FALLBACK_RESET_TIMEOUT
+
+    def __enter__(self) -> Self:
+        permit = self._admit(self._only_circuit("with"))
+        _entered.set(((self, permit), *_entered.get()))
+        return self
+
+    def __exit__(self, _kind: object, exc: BaseException | None, _traceback: object) -> None:
+        entries = _entered.get()
+        index = next(i for i, (breaker, _) in enumerate(entries) if breaker is self)
+        _entered.set(entries[:index] + entries[index + 1 :])
+        permit = entries[index][1]
+        if exc is None:
+            self._settle(self._circuit, permit, failed=False, exc=None)
+        else:
+            self._settle_error(self._circuit, permit, exc)
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(self, kind: object, exc: BaseException | None, traceback: object) -> None:
+        self.__exit__(kind, exc, traceback)
+
+    def _only_circuit(self, use: str) -> Circuit:
+        if self._family is not None:
+            raise TypeError(
+                f"circuit {self.name!r} has a circuit per key, so `{use}` cannot tell which is "
+                "meant: decorate a function, or use a breaker without key="
+            )
+        return self._circuit
+
+    @property
+    def state(self) -> State:
+        """The state now; for a family, the gravest of its circuits."""
+        return State(self.stats().state)
+
+    def force_open(self) -> None:
+        """Refuse all calls until the state is changed by hand."""
+        self._set(State.FORCED_OPEN)
+
+    def disable(self) -> None:
+        """Let all calls pass and judge none of them."""
+        self._set(State.DISABLED)
+
+    def metrics_only(self) -> None:
+        """Let all calls pass, and keep judging them without consequence."""
+        self._set(State.METRICS_ONLY)
+
+    def reset(self) -> None:
+        """Close the circuit and forget its window; counters since the start are kept."""
+        self._set(State.CLOSED)
+
+    def _set(self, state: State) -> None:
+        circuits = self._circuits()
+        # From now on the circuits of new keys begin in this state as well.
+        self._initial = state
+        for circuit in circuits:
+            with self._lock:
+                change = circuit.set(state, time.monotonic())
+            if change is not None:
+                self._changed(change, None)
+
+    @contextlib.contextmanager
+    def isolated(self) -> Iterator[None]:
+        """Refuse all calls inside the block; the last of several blocks restores the state."""
+        circuits = self._circuits()
+        for circuit in circuits:
+            with self._lock:
+                change = circuit.isolate(time.monotonic())
+            if change is not None:
+                self._changed(change, None)
+        try:
+            yield
+        finally:
+            for circuit in circuits:
+                with self._lock:
+                    change = circuit.restore(time.monotonic())
+                if change is not None:
+                    self._changed(change, None)
+
+    def _circuits(self) -> list[Circuit]:
+        _ = self.name  # which raises for a breaker without circuits of its own
+        return [self._circuit] if self._family is None else self._family.members()
+
+    def stats(self, key: Hashable = None) -> BreakerStats:
+        """Return the counters, the window and the state; with ``key``, of that circuit alone."""
+        now = time.monotonic()
+        if self._family is not None and key is None:
+            return family_stats(
+                self.name, self._family.members(), now, self._sketch, self._family.evicted
+            )
+        circuit: Circuit | None = self._circuit
+        if self._family is not None:
+            circuit = self._family.find(key)
+        if circuit is None:
+            raise KeyError(f"circuit {self.name!r} has seen no call with key {key!r}")
+        with self._lock:
+            return circuit_stats(self.name, circuit, now, self._sketch)
+
+    def describe(self) -> str:
+        """Return kind, name and the rules that open it."""
+        rules = self.settings.rules
+        opens = []
+        if rules.failure_threshold is not None:
+            opens.append(f"{rules.failure_threshold} failures in a row")
+        if rules.failure_rate_threshold is not None:
+            opens.append(f"failure rate {rules.failure_rate_threshold:.0%}")
+        if rules.slow_call_rate_threshold is not None:
+            opens.append(f"slow call rate {rules.slow_call_rate_threshold:.0%}")
+        return f"circuit_breaker({self.name!r}, opens at {' or '.join(opens)})"
+
+
+def _is_idle(circuit: Circuit) -> bool:
+    return isinstance(circuit.phase, Closed)
+
+
+@overload
+def circuit_breaker(name: Callable[P, R], /) -> Callable[P, R]: ...
+
+
+@overload
+def circuit_breaker(
+    name: str | None = None,
+    *,
+    failure_threshold: int | None = None,
+    failure_rate_threshold: float | None = None,
+    slow_call_duration: Duration | None = None,
+    slow_call_rate_threshold: float | None = None,
+    window: Duration | None = None,
+    window_calls: int | None = None,
+    minimum_calls: int | None = None,
+    reset_timeout: ResetTimeout = 60.0,
+    half_open_max_calls: int = 1,
+    success_threshold: int | None = None,
+    half_open_max_concurrent: int = 1,
+    half_open_timeout: Duration | None = None,
+    record: Judge = Exception,
+    ignore: Judge = (),
+    record_result: Callable[[Any], bool] | None = None,
+    key: Key | None = None,
+    max_keys: int = 10_000,
+    initial_state: State | str = State.CLOSED,
+    registry: Registry | None = None,
+) -> CircuitBreaker: ...
+
+
+def circuit_breaker(
+    name: Callable[..., Any] | str | None = None,
+    *,
+    failure_threshold: int | None = None,
+    failure_rate_threshold: float | None = None,
+    slow_call_duration: Duration | None = None,
+    slow_call_rate_threshold: float | None = None,
+    window: Duration | None = None,
+    window_calls: int | None = None,
+    minimum_calls: int | None = None,
+    reset_timeout: ResetTimeout = 60.0,
+    half_open_max_calls: int = 1,
+    success_threshold: int | None = None,
+    half_open_max_concurrent: int = 1,
+    half_open_timeout: Duration | None = None,
+    record: Judge = Exception,
+    ignore: Judge = (),
+    record_result: Callable[[Any], bool] | None = None,
+    key: Key | None = None,
+    max_keys: int = 10_000,
+    initial_state: State | str = State.CLOSED,
+    registry: Registry | None = None,
+) -> Any:
+    """Stop calling what keeps failing; raise CircuitOpenError instead, at once.
+
+    Use it bare, with arguments, or as an object: ``@circuit_breaker``, ``@circuit_breaker("db")``,
+    ``breaker = circuit_breaker("db"); breaker.call(fn)``, ``with breaker:``,
+    ``async with breaker:``.
+    Durations are seconds (or ``timedelta``, or text such as ``"250ms"``); rates are shares, 0 to 1.
+
+    Args:
+        name: shared by all breakers of that name in the registry; without one, each function that
+        is
+            decorated has its own circuit, named after it.
+        failure_threshold: failures in a row that open the circuit. Default 5, and no such rule when
+            a rate is given.
+        failure_rate_threshold: share of failures among the calls of the window that opens it.
+        slow_call_duration: from how many seconds on a call counts as slow, running ones included.
+        slow_call_rate_threshold: share of slow calls among those of the window that opens it.
+        window: seconds that the rates look back. Default 30 when a rate is given.
+        window_calls: number of calls that the rates look back, instead of ``window``.
+        minimum_calls: calls that the window must hold before a rate counts. Default 10.
+        reset_timeout: seconds that it stays open, or a callable of the number of openings in a row
+            and the last exception. An exception's ``retry_after`` prolongs it, up to an hour.
+        half_open_max_calls: trial calls of one half-open round. Default 1.
+        success_threshold: successes among them that close the circuit. Default: all.
+        half_open_max_concurrent: trial calls that may run at the same time. Default 1.
+        half_open_timeout: seconds after which a trial that hangs is given up. Default
+            ``reset_timeout``.
+        record: exceptions that are failures: types, or a predicate. Others count as successes.
+        ignore: exceptions that count as nothing at all. meshhook's own rejections, cancellation and
+            interrupts always do.
+        record_result: a predicate of the result; true makes a failure of the call.
+        key: a template, names or a callable over the arguments; each key gets a circuit.
+        max_keys: how many keys have a circuit of their own; idle closed ones make room. Default
+            10,000.
+        initial_state: the state to begin in. Default ``"closed"``.
+        registry: where the name lives. Default ``meshhook.registry``.
+
+    Raises:
+        CircuitOpenError: when called while the circuit is open; ``retry_after`` says for how long.
+        ConfigurationError: here, when a setting is wrong or the name has other settings already.
+
+    Safe to share between threads, tasks and event loops. No lock is held while the function runs.
+    """
+    given: Any = name
+    if guard.is_target(given):
+        return circuit_breaker()(given)
+    settings = breaker_settings(
+        failure_threshold=failure_threshold,
+        failure_rate_threshold=failure_rate_threshold,
+        slow_call_duration=slow_call_duration,
+        slow_call_rate_threshold=slow_call_rate_threshold,
+        window=window,
+        window_calls=window_calls,
+        minimum_calls=minimum_calls,
+        reset_timeout=reset_timeout,
+        half_open_max_calls=half_open_max_calls,
+        success_threshold=success_threshold,
+        half_open_max_concurrent=half_open_max_concurrent,
+        half_open_timeout=half_open_timeout,
+        record=record,
+        ignore=ignore,
+        record_result=record_result,
+        key=key,
+        max_keys=max_keys,
+        initial_state=initial_state,
+    )
+    return CircuitBreaker.shared(given, settings, registry)

@@ -1,0 +1,498 @@
+"""idempotent: execute a call once per key, and answer whoever comes later with its result.
+
+At least once, with one recorded outcome: a call that raised, or whose process died, is executed
+again; while one is being executed, the others wait for it or are refused. How keys are obtained and
+given back is in :mod:`meshhook.policies.idempotent_flow`; here they get names and drivers. With a
+local store, neither a first call nor a replay needs a coroutine of ours.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final, Literal, ParamSpec, Self, TypeVar, overload
+
+from meshhook import events, guard
+from meshhook.errors import (
+    ConfigurationError,
+    IdempotencyError,
+    MissingKeyError,
+    ResultUnavailableError,
+    StoreError,
+)
+from meshhook.fingerprint import (
+    LONGEST_FINGERPRINT,
+    Fingerprint,
+    compile_fingerprint,
+    digest,
+    fingerprint_of_call,
+)
+from meshhook.flights import flights_of
+from meshhook.keys import Key
+from meshhook.policies.idempotent_claim import Claim
+from meshhook.policies.idempotent_flow import (
+    finish,
+    is_other_call,
+    obtain,
+    other_call,
+    release,
+    take,
+)
+from meshhook.policies.idempotent_names import Scope, compile_at
+from meshhook.policies.idempotent_results import Outcome, Results
+from meshhook.policies.idempotent_settings import (
+    IdempotentSettings,
+    ResultCodec,
+    idempotent_settings,
+)
+from meshhook.policies.idempotent_stats import IdempotentStats, make_counters
+from meshhook.policies.idempotent_typing import AsyncIdempotentFunction, IdempotentFunction
+from meshhook.policy import Policy
+from meshhook.registry import Registry
+from meshhook.runtime.aio import ASYNCIO
+from meshhook.runtime.blocking import BLOCKING, run_blocking
+from meshhook.runtime.protocol import Runtime
+from meshhook.settings import Duration
+from meshhook.stores.protocol import Force, Get, Record, Store, Stored
+from meshhook.stores.protocol import Key as StoreKey
+
+P = ParamSpec("P")
+R = TypeVar("R")
+ErrorT = TypeVar("ErrorT", bound=IdempotencyError)
+
+_RELEASED: Final = ("released", None)
+
+
+_numbers = itertools.count(1)
+
+
+def _token() -> str:
+    return os.urandom(16).hex()
+
+
+def _nothing_done(_at: Any) -> None:
+    return None
+
+
+class Idempotent(Policy):
+    """What makes functions idempotent. Made by :func:`idempotent`.
+
+    Safe to share between threads, tasks and event loops.
+    """
+
+    kind = "idempotent"
+    settings: IdempotentSettings
+
+    def __init__(self, settings: IdempotentSettings, registry: Registry) -> None:
+        super().__init__(settings, registry)
+        self.store = settings.store
+        self.local = self.store.local
+        # Here whoever executes a key is in this process: its flight keeps the others off.
+        self.keeps_leases = not self.local or settings.max_run is not None
+        self.running_retention = math.inf if self.local else settings.ttl
+        self.flights = flights_of(self.store)
+        # Numbers tell the owners in one memory apart. Elsewhere forks and copied machines meet.
+        self.new_owner: Callable[[], Any] = _numbers.__next__ if self.local else _token
+        self.counters = make_counters()
+        # Arguments are nobody's business outside of this process.
+        self._longest = LONGEST_FINGERPRINT if self.local else 0
+        # A store that can be asked without a message answers the straight path in half the time.
+        self.straight = all(hasattr(self.store, each) for each in ("done", "begin", "finish"))
+        self._done = self.store.done if self.straight else _nothing_done
+        self._scope: Scope | None = None
+
+    @classmethod
+    def shared(cls, name: str | None, settings: Any, registry: Registry | None) -> Self:
+        """Return the policy of ``name``, or a pattern if there is no name."""
+        policy = super().shared(name, settings, registry)
+        if name is not None:
+            policy._scope = Scope(name, settings.version, local=policy.local)
+        return policy
+
+    def _for_function(self, fn: Callable[..., Any]) -> Policy:
+        if self.settings.key is None:
+            raise ConfigurationError(
+                "key is needed to decorate a function: say which arguments tell its calls apart, "
+                "such as key='{order.id}'"
+            )
+        if self._scope is not None:
+            return self
+        name = self.default_name(fn)
+        own = type(self)(self.settings, self.registry)
+        own._scope = Scope.of_function(self.store, name, self.settings.version, fn)
+        self.registry.adopt(own, name)
+        return own
+
+    @property
+    def scope(self) -> Scope:
+        """Where the records are."""
+        if self._scope is None:
+            raise ConfigurationError(
+                "name is needed to use idempotent() without decorating a function: records are "
+                "kept under it"
+            )
+        return self._scope
+
+    def bind(self, call: Callable[..., Any], fn: Callable[..., Any]) -> Callable[..., Any]:
+        """Make the sync driver."""
+        at_of, fingerprint_of, results = self._reading(fn)
+        done, replay, execute = self._done, self._replay, self._execute
+
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            at = at_of(args, kwargs)
+            fingerprint = None if fingerprint_of is None else fingerprint_of(args, kwargs)
+            kept = done(at)
+            if kept is not None:
+                return replay(at, fingerprint, results, kept)
+            return execute(at, fingerprint, results, call, args, kwargs)
+
+        return guarded
+
+    def bind_async(
+        self, call: Callable[..., Awaitable[Any]], fn: Callable[..., Any]
+    ) -> Callable[..., Awaitable[Any]]:
+        """Make the async driver."""
+        at_of, fingerprint_of, results = self._reading(fn)
+        done, replay, execute = self._done, self._replay, self._execute_async
+
+        async def guarded(*args: Any, **kwargs: Any) -> Any:
+            at = at_of(args, kwargs)
+            fingerprint = None if fingerprint_of is None else fingerprint_of(args, kwargs)
+            kept = done(at)
+            if kept is not None:
+                return replay(at, fingerprint, results, kept)
+            return await execute(at, fingerprint, results, call, args, kwargs)
+
+        return guarded
+
+    def _reading(self, fn: Callable[..., Any]) -> tuple[Any, Any, Results]:
+        """Compile what reads a call of ``fn``: its place, its fingerprint and its results."""
+        key = self.settings.key
+        if key is None:
+            raise ConfigurationError("key is needed to call by it; use run(key, fn, ...) instead")
+        return (
+            compile_at(self.scope, key, fn, self._missing),
+            compile_fingerprint(self.settings.fingerprint, fn, key, longest=self._longest),
+            Results(self.settings, fn),
+        )
+
+    def _execute(
+        self,
+        at: StoreKey,
+        fingerprint: str | None,
+        results: Results,
+        call: Callable[..., Any],
+        args: Any,
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """Execute the call, or wait for its result."""
+        claim = take(self, at, fingerprint) if self.straight else None
+        if claim is None:
+            claim, kept = run_blocking(obtain(self, BLOCKING, at, fingerprint))
+            if claim is None:
+                return self._replay(at, fingerprint, results, kept)
+        try:
+            claim.enter()
+            result = call(*args, **kwargs)
+            if type(result) not in guard.PLAIN:
+                guard.check_result(result)
+            packed = results.pack(result)
+        except BaseException as exc:
+            claim.leave()
+            if not self._ended_straight(claim, *_RELEASED):
+                run_blocking(release(self, BLOCKING, claim, exc))
+            raise
+        claim.leave()
+        if self._ended_straight(claim, *packed):
+            return result
+        return run_blocking(finish(self, BLOCKING, claim, results, result, packed))
+
+    async def _execute_async(
+        self,
+        at: StoreKey,
+        fingerprint: str | None,
+        results: Results,
+        call: Callable[..., Awaitable[Any]],
+        args: Any,
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """Execute the call, or wait for its result, async."""
+        claim = take(self, at, fingerprint) if self.straight else None
+        if claim is None:
+            claim, kept = await obtain(self, ASYNCIO, at, fingerprint)
+            if claim is None:
+                return self._replay(at, fingerprint, results, kept)
+        try:
+            claim.enter()
+            result = await call(*args, **kwargs)
+            packed = results.pack(result)
+        except BaseException as exc:
+            claim.leave()
+            if not self._ended_straight(claim, *_RELEASED):
+                await release(self, ASYNCIO, claim, exc)
+            raise
+        claim.leave()
+        if self._ended_straight(claim, *packed):
+            return result
+        return await finish(self, ASYNCIO, claim, results, result, packed)
+
+    def _replay(self, at: Any, fingerprint: str | None, results: Results, kept: Any) -> Any:
+        """Answer a call with what a record keeps, if it is of the same call."""
+        if is_other_call(kept.fingerprint, fingerprint):
+            raise other_call(self, at)
+        try:
+            result = results.unpack(kept)
+        except ValueError as error:
+            raise self.refused(
+                ResultUnavailableError, at, f"was executed already, but of its result {error}"
+            ) from None
+        self.counters.replay()
+        if events.wanted(events.ResultReplayed):
+            events.emit(
+                events.ResultReplayed(policy=self.kind, name=self.name, key_hash=self.key_hash(at))
+            )
+        return result
+
+    def _ended_straight(self, claim: Claim, kind: Any, payload: Any) -> bool:
+        """End an execution without waiting; False if there is more to it than that."""
+        if not self.straight or not claim.fence:
+            return False
+        answer = self.store.finish(claim.at, claim.owner, kind, payload, self.settings.ttl)
+        if type(answer) is not Stored:
+            return False
+        claim.rest()
+        if kind == "released":
+            claim.land()
+            self.counters.add("released")
+        else:
+            claim.land(kind, payload)
+            self.counters.execute()
+        return True
+
+    def run(self, key: Any, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Execute the sync ``fn`` once for ``key``, which is given here and not by a template."""
+        if guard.is_async(fn):
+            raise TypeError(f"{fn!r} is async: use `await policy.arun(key, fn, ...)`")
+        at, fingerprint, results = self._direct(key, fn, args, kwargs)
+        kept = self._done(at)
+        if kept is not None:
+            return self._replay(at, fingerprint, results, kept)  # type: ignore[no-any-return]
+        return self._execute(at, fingerprint, results, fn, args, kwargs)  # type: ignore[no-any-return]
+
+    async def arun(
+        self, key: Any, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Execute the async ``fn`` once for ``key``."""
+        at, fingerprint, results = self._direct(key, fn, args, kwargs)
+        kept = self._done(at)
+        if kept is not None:
+            return self._replay(at, fingerprint, results, kept)  # type: ignore[no-any-return]
+        return await self._execute_async(  # type: ignore[no-any-return]
+            at, fingerprint, results, fn, args, kwargs
+        )
+
+    def clear(self, key: Any) -> None:
+        """Forget ``key`` as :meth:`run` knows it; a call that runs under it now loses it."""
+        run_blocking(self._clear(BLOCKING, self._at(key)))
+
+    async def aclear(self, key: Any) -> None:
+        """Forget ``key`` as :meth:`arun` knows it; a call that runs under it now loses it."""
+        await self._clear(ASYNCIO, self._at(key))
+
+    def _direct(
+        self, key: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Any, str | None, Results]:
+        setting = self.settings.fingerprint
+        if setting == "auto":
+            fingerprint = fingerprint_of_call(fn, args, kwargs, longest=self._longest)
+        else:
+            read = compile_fingerprint(setting, fn, (), longest=self._longest)
+            fingerprint = None if read is None else read(args, kwargs)
+        return self._at(key), fingerprint, Results(self.settings, fn)
+
+    def _at(self, key: Any) -> Any:
+        at = self.scope.at(key)
+        if at is None:
+            raise self._missing(f"it is {key!r}")
+        return at
+
+    def attributes(self, fn: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
+        """Return ``key_for``, ``get`` and ``clear`` of a decorated function."""
+        at_of, _, results = self._reading(fn)
+
+        def key_for(*args: Any, **kwargs: Any) -> str:
+            return self.key_text(at_of(args, kwargs))
+
+        def get(*args: Any, **kwargs: Any) -> Any:
+            return ended(self._get(io, at_of(args, kwargs), results))
+
+        def clear(*args: Any, **kwargs: Any) -> Any:
+            return ended(self._clear(io, at_of(args, kwargs)))
+
+        io: Runtime = BLOCKING
+        ended: Callable[[Any], Any] = run_blocking
+        if guard.is_async(fn):
+            io, ended = ASYNCIO, _unchanged
+        return {"key_for": key_for, "get": get, "clear": clear}
+
+    async def _get(self, io: Runtime, at: Any, results: Results) -> Outcome | None:
+        return self._outcome(at, results, await io.ask(self.store, Get(at)))
+
+    async def _clear(self, io: Runtime, at: Any) -> None:
+        await io.ask(self.store, Force(at))
+        flight = self.flights.find(at)
+        if isinstance(flight, Claim):
+            # Whoever waits for it would be given what has just been cleared.
+            flight.lose()
+
+    def _outcome(self, at: Any, results: Results, record: Record | None) -> Outcome | None:
+        if record is None:
+            return None
+
+        def read() -> Any:
+            if record.kind == "running":
+                raise ValueError("it is being executed")
+            return results.unpack(record)
+
+        return Outcome(
+            key=self.key_text(at),
+            state="running" if record.kind == "running" else "done",
+            attempt=record.attempt,
+            fence=record.fence,
+            age=record.age,
+            remaining=record.remaining,
+            _read=read,
+        )
+
+    def key_text(self, at: Any) -> str:
+        """Return the key of a record with its name and version in it."""
+        return self.scope.key_text(at)
+
+    def key_hash(self, at: Any) -> str:
+        """Return what events show of a key."""
+        return digest(self.key_text(at))
+
+    def error(self, kind: type[ErrorT], at: Any, what: str, **fields: Any) -> ErrorT:
+        """Build an error about the key of a record."""
+        message = f"idempotent {self.name!r}: key {Scope.shown(at)} {what}"
+        return kind(message, name=self.name, key=self.key_text(at), **fields)
+
+    def refused(self, kind: type[ErrorT], at: Any, what: str, **fields: Any) -> ErrorT:
+        """Build the error for a call that was refused, and count it."""
+        self.counters.add("rejected")
+        return self.error(kind, at, what, **fields)
+
+    def _missing(self, why: str) -> MissingKeyError:
+        self.counters.add("rejected")
+        return MissingKeyError(
+            f"idempotent {self.name!r}: this call has no key: {why}; "
+            "give it one, or call the function without this guard",
+            name=self.name,
+        )
+
+    def store_failed(self, verb: str, error: StoreError) -> None:
+        """Count a failure of the store, and tell of it."""
+        self.counters.add("store_errors")
+        if events.wanted(events.StoreFailed):
+            events.emit(
+                events.StoreFailed(
+                    policy=self.kind, name=self.name, verb=verb, error=type(error).__qualname__
+                )
+            )
+
+    def stats(self) -> IdempotentStats:
+        """Return what became of the calls."""
+        return self.counters.stats(self.kind, self.name)
+
+    def describe(self) -> str:
+        """Return kind, name and how long results are kept, and where."""
+        return f"idempotent({self.name!r}, ttl {self.settings.ttl:g} s, in {self.store.name})"
+
+    @overload  # type: ignore[override]
+    def __call__(  # type: ignore[overload-overlap]  # async functions are sync ones, too
+        self, fn: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> AsyncIdempotentFunction[P, R]: ...
+
+    @overload
+    def __call__(self, fn: Callable[P, R], /) -> IdempotentFunction[P, R]: ...
+
+    def __call__(self, fn: Any, /) -> Any:
+        """Make ``fn`` idempotent."""
+        return super().__call__(fn)
+
+
+def _unchanged(awaitable: Any) -> Any:
+    return awaitable
+
+
+def idempotent(
+    key: Key | None = None,
+    *,
+    store: Store | None = None,
+    name: str | None = None,
+    version: int = 1,
+    fingerprint: Fingerprint = "auto",
+    ttl: Duration = 86400,
+    lease: Duration = 30,
+    max_run: Duration | None = None,
+    on_running: Literal["wait", "reject"] = "wait",
+    wait_timeout: Duration = 10,
+    on_store_error: Literal["raise", "run"] = "raise",
+    codec: ResultCodec | Literal["auto"] = "auto",
+    max_result_bytes: int = 1 << 20,
+    registry: Registry | None = None,
+) -> Idempotent:
+    """Execute a call once per key; answer later calls of that key with its result.
+
+    At least once, with one recorded outcome: a call that raised is forgotten and the next one is
+    executed; a holder that died is taken over when its lease is over. Durations are seconds (or
+    ``timedelta``, or text such as ``"250ms"``). A decorated function gets ``key_for``, ``get`` and
+    ``clear``, awaitable for async functions but for ``key_for``; inside it, ``meshhook.current()``
+    shows the claim. Without ``key``, use ``run(key, fn, ...)`` and ``arun(key, fn, ...)``.
+
+    Args:
+        key: a template, names or a callable over the arguments.
+        store: where records are. Default: the memory of this process.
+        name: part of every key. Default: module and name of the function.
+        version: part of every key as well; a new one begins anew. Default 1.
+        fingerprint: which arguments must be the same when a key comes again: ``"auto"``, all that
+            the key does not cover; names, a callable, or False for none.
+        ttl: for how long a result is kept. Default 86,400.
+        lease: for how long a holder that shows no life keeps its key. Default 30.
+        max_run: how long a lease is renewed at the most. Default: as long as the call runs.
+        on_running: ``"wait"`` for another execution and share its result, or ``"reject"``.
+        wait_timeout: how long to wait for it; the deadline may end it earlier. Default 10.
+        on_store_error: ``"raise"`` StoreUnavailableError, or ``"run"`` without protection.
+        codec: an object with ``encode`` and ``decode``. Default: JSON, with types kept.
+        max_result_bytes: a larger result is not kept, but the key is done. Default 1 MiB.
+        registry: where the name lives. Default ``meshhook.registry``.
+
+    Raises:
+        MissingKeyError: by the call, when its key is missing, None or empty.
+        KeyReusedError: when the key belongs to a call with other arguments.
+        InProgressError: when another execution did not end in time; ``retry_after`` says when.
+        ReentrantCallError: when a call would wait for itself.
+        ResultUnavailableError: when the call was executed, but its result could not be kept.
+        LeaseLostError: when the key went to another while this call was executed.
+        StoreUnavailableError: when the store does not answer; nothing was executed.
+        ConfigurationError: here, when a setting is wrong.
+
+    Safe to share between threads, tasks, event loops, and processes where the store allows it.
+    """
+    settings = idempotent_settings(
+        key=key,
+        store=store,
+        version=version,
+        fingerprint=fingerprint,
+        ttl=ttl,
+        lease=lease,
+        max_run=max_run,
+        on_running=on_running,
+        wait_timeout=wait_timeout,
+        on_store_error=on_store_error,
+        codec=codec,
+        max_result_bytes=max_result_bytes,
+    )
+    return Idempotent.shared(name, settings, registry)

@@ -1,0 +1,310 @@
+"""The slow path of idempotent functions: to get hold of a key, and to let go of it.
+
+It is written once for both colours, over the verbs of :mod:`meshhook.runtime`. Whoever is
+cancelled, at any await, leaves no flight and no lease behind: what a message took is given back by
+the store's lane, and what was sent already lands its flight when the answer comes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import random
+import time
+from typing import TYPE_CHECKING, Any
+
+from meshhook import events
+from meshhook.deadline import remaining
+from meshhook.errors import (
+    InProgressError,
+    KeyReusedError,
+    LeaseLostError,
+    ReentrantCallError,
+    StoreError,
+)
+from meshhook.flights import Flight
+from meshhook.policies.idempotent_claim import Claim
+from meshhook.stores.protocol import (
+    TOMBSTONE,
+    Acquired,
+    Begin,
+    Done,
+    Finish,
+    Key,
+    Lost,
+)
+
+if TYPE_CHECKING:
+    from meshhook.policies.idempotent import Idempotent
+    from meshhook.policies.idempotent_results import Packed, Results
+    from meshhook.runtime.protocol import Runtime
+
+_FIRST_PAUSE = 0.005
+_LONGEST_PAUSE = 0.2
+_SHORTEST = 0.001
+_BEFORE_SECOND_FINISH = 0.1
+
+
+class Patience:
+    """How long a call still waits: its own limit, or what is left of the deadline."""
+
+    def __init__(self, seconds: float) -> None:
+        self._own = seconds
+        self._counted = False
+        self._pause = _FIRST_PAUSE
+
+    def left(self) -> float:
+        """Return the seconds left, at least 0."""
+        of_deadline = remaining()
+        return max(0.0, self._own if of_deadline is None else min(self._own, of_deadline))
+
+    def count_once(self, policy: Idempotent) -> None:
+        """Count the call as one that waits."""
+        if not self._counted:
+            self._counted = True
+            policy.counters.add("waited")
+
+    async def sleep(self, io: Runtime, at_most: float) -> None:
+        """Pause for longer and longer, but not past what is left."""
+        pause = min(self._pause * random.uniform(0.5, 1.0), at_most, self.left())  # noqa: S311
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+        before = time.monotonic()
+        await io.sleep(pause)
+        # A frozen clock does not see the pause.
+        self._own -= max(pause, time.monotonic() - before)
+
+    async def wait(self, io: Runtime, flight: Flight) -> None:
+        """Wait for a flight to land, or until nothing is left."""
+        before = time.monotonic()
+        landed = await io.wait(flight, self.left())
+        # A frozen clock does not see the end of a wait either.
+        self._own -= max(0.0, time.monotonic() - before) if landed else self._own
+
+
+def take(policy: Idempotent, at: Key, fingerprint: str | None) -> Claim | None:
+    """Take a key if nobody has it and the store answers at once, for either colour."""
+    claim = Claim(policy, at, fingerprint)
+    try:
+        if policy.flights.join_or_get(at, claim) is not claim:
+            return None
+        lease, retention = policy.settings.lease, policy.running_retention
+        answer = policy.store.begin(at, claim.owner, fingerprint, lease, retention)
+        if type(answer) is Acquired:
+            _acquired(policy, claim, answer)
+            return claim
+    except BaseException:
+        claim.land()
+        raise
+    claim.land()
+    return None
+
+
+async def obtain(
+    policy: Idempotent, io: Runtime, at: Key, fingerprint: str | None
+) -> tuple[Claim | None, Any]:
+    """Return a claim on the key, or None and the record of who had it. Waits if it must."""
+    patience = Patience(policy.settings.wait_timeout)
+    while True:
+        claim = Claim(policy, at, fingerprint)
+        leader: Any = policy.flights.join_or_get(at, claim)
+        if leader is claim:
+            return await _lead(policy, io, claim, patience)
+        if leader.is_around_here() and not leader.done():
+            raise policy.refused(
+                ReentrantCallError,
+                at,
+                "is the one that this call runs under, so it would wait for itself; use another",
+            )
+        if not is_other_call(leader.fingerprint, fingerprint):
+            _hold_on(policy, at, patience, policy.settings.lease * 2 / 3)
+            _refuse_deadlock(policy, io, leader)
+            await patience.wait(io, leader)
+            if leader.kind == "failed":
+                policy.counters.add("rejected")
+                raise copy.copy(leader.payload)
+            if leader.kind is not None:
+                return None, leader
+        elif leader.running:
+            raise other_call(policy, at)
+        else:
+            # The leader may be the wrong one: its store will tell.
+            _hold_on(policy, at, patience, policy.settings.lease)
+            await patience.sleep(io, _LONGEST_PAUSE)
+
+
+def is_other_call(fingerprint: str | None, other: str | None) -> bool:
+    """Tell whether two fingerprints are of calls with different arguments."""
+    return fingerprint is not None and other is not None and fingerprint != other
+
+
+def other_call(policy: Idempotent, at: Key) -> KeyReusedError:
+    """Build the error for a key that comes again with other arguments."""
+    return policy.refused(
+        KeyReusedError, at, "belongs to a call with other arguments; give each call its own key"
+    )
+
+
+def _hold_on(policy: Idempotent, at: Key, patience: Patience, retry_after: float) -> None:
+    """Raise InProgressError unless the call may wait for the other execution."""
+    if policy.settings.on_running == "reject" or not patience.left():
+        raise policy.refused(
+            InProgressError,
+            at,
+            f"is being executed by another call; retry in {retry_after:.3g} s",
+            retry_after=retry_after,
+        )
+    patience.count_once(policy)
+
+
+def _refuse_deadlock(policy: Idempotent, io: Runtime, leader: Flight) -> None:
+    if not io.can_wait_for(leader):
+        raise policy.refused(
+            InProgressError,
+            at=leader.at,
+            what="is being executed on the event loop of this thread, which would block while this "
+            "sync call waits for it; await the async form",
+            retry_after=policy.settings.lease * 2 / 3,
+        )
+
+
+async def _lead(
+    policy: Idempotent, io: Runtime, claim: Claim, patience: Patience
+) -> tuple[Claim | None, Any]:
+    """Ask the store until it grants the key or has a result."""
+    try:
+        while True:
+            try:
+                answer = await io.ask(policy.store, _begin(policy, claim))
+            except StoreError as error:
+                return _without_store(policy, claim, error), None
+            if isinstance(answer, Acquired):
+                _acquired(policy, claim, answer)
+                return claim, None
+            known = answer.record if isinstance(answer, Done) else answer
+            if is_other_call(known.fingerprint, claim.fingerprint):
+                raise other_call(policy, claim.at)  # noqa: TRY301 - the flight lands on the way out
+            if known is not answer:
+                claim.land(known.kind, known.payload)
+                return None, known
+            _hold_on(policy, claim.at, patience, max(known.remaining, _SHORTEST))
+            await patience.sleep(io, known.remaining + _SHORTEST)
+    except BaseException:
+        claim.land()
+        raise
+
+
+def _begin(policy: Idempotent, claim: Claim) -> Begin:
+    lease = policy.settings.lease
+    return Begin(claim.at, claim.owner, claim.fingerprint, lease, policy.running_retention)
+
+
+def _acquired(policy: Idempotent, claim: Claim, answer: Acquired) -> None:
+    claim.acquired(answer)
+    if getattr(answer, "taken_over", False) and events.wanted(events.KeyTakenOver):
+        events.emit(
+            events.KeyTakenOver(
+                policy=policy.kind,
+                name=policy.name,
+                key_hash=policy.key_hash(claim.at),
+                attempt=claim.attempt,
+            )
+        )
+
+
+def _without_store(policy: Idempotent, claim: Claim, error: StoreError) -> Claim:
+    policy.store_failed("begin", error)
+    if policy.settings.on_store_error == "raise":
+        policy.counters.add("rejected")
+        # Whoever waits here would only find out the same, one after the other.
+        claim.land("failed", copy.copy(error))
+        raise error
+    policy.counters.add("unprotected")
+    claim.running = True
+    return claim
+
+
+async def finish(
+    policy: Idempotent, io: Runtime, claim: Claim, results: Results, result: Any, packed: Packed
+) -> Any:
+    """Store what the execution gave, and return what the caller gets."""
+    claim.rest()
+    if not claim.fence:
+        return _executed(policy, claim, result, packed)
+    message = Finish(claim.at, claim.owner, *packed, policy.settings.ttl)
+    reply: Any = None
+    try:
+        for last in (False, True):
+            try:
+                reply = policy.store.submit(message)
+                answer = await io.answer(reply)
+            except StoreError as error:
+                reply = None
+                if last:
+                    policy.store_failed("finish", error)
+                    return _executed(policy, claim, result, packed)
+                await io.sleep(_BEFORE_SECOND_FINISH)
+            else:
+                break
+    except BaseException:
+        policy.counters.execute()
+        _land_with(reply, claim, packed)
+        raise
+    if isinstance(answer, Lost):
+        return lost(policy, claim, results, answer)
+    return _executed(policy, claim, result, packed)
+
+
+def _executed(policy: Idempotent, claim: Claim, result: Any, packed: Packed) -> Any:
+    claim.land(*packed)
+    policy.counters.execute()
+    return result
+
+
+def lost(policy: Idempotent, claim: Claim, results: Results, answer: Lost) -> Any:
+    """Return the result of whoever took the key over, if it is the same call's and is there."""
+    policy.counters.add("lost")
+    claim.lose()
+    winner = answer.record
+    if winner is not None and not is_other_call(winner.fingerprint, claim.fingerprint):
+        with contextlib.suppress(ValueError):
+            return results.unpack(winner)
+    raise policy.error(
+        LeaseLostError,
+        claim.at,
+        "went to another call, or was cleared, while this one was being executed; its result was "
+        "dropped, so look at what it did before it is repeated",
+    )
+
+
+async def release(policy: Idempotent, io: Runtime, claim: Claim, exc: BaseException) -> None:
+    """Give the key back after ``exc``, so that the next call is executed."""
+    claim.rest()
+    policy.counters.add("released")
+    if not claim.fence:
+        claim.land()
+        return
+    message = Finish(claim.at, claim.owner, "released", None, TOMBSTONE)
+    reply: Any = policy.store.submit(message)
+    if isinstance(exc, GeneratorExit):
+        # A coroutine that is thrown away cannot wait.
+        _land_with(reply, claim)
+        return
+    try:
+        answer = await io.answer(reply)
+    except StoreError as error:
+        policy.store_failed("release", error)
+    except BaseException:
+        _land_with(reply, claim)
+        raise
+    else:
+        if isinstance(answer, Lost):
+            claim.lose()
+    claim.land()
+
+
+def _land_with(reply: Any, claim: Claim, packed: tuple[str | None, Any] = (None, None)) -> None:
+    """Land when the store has answered; at once if there is nothing to wait for."""
+    if reply is None:
+        claim.land(*packed)
+    else:
+        reply.add_done_callback(lambda _: claim.land(*packed))

@@ -1,0 +1,116 @@
+"""What a record is kept under: a scope, which is the function's own, and the key of the call.
+
+A scope has a name and a version in it. The records of a store that outlives the process are found
+by name alone, so there a name must mean one function, today and tomorrow. Those of a local store
+belong to the very function that made them: a function without a name of its own shares with no
+other.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from meshhook.errors import ConfigurationError
+from meshhook.fingerprint import bounded, canonical
+from meshhook.keys import Key, compile_key
+from meshhook.stores.protocol import Store
+
+At: TypeAlias = tuple[str, str | int | bytes]
+"""Where a record is: scope and key. Text stays text, and in a local store a whole number stays one;
+other keys are canonical, as bytes."""
+
+_serials = itertools.count(1)
+_lock = threading.Lock()
+_taken: weakref.WeakKeyDictionary[Store, weakref.WeakValueDictionary[str, Any]]
+_taken = weakref.WeakKeyDictionary()
+
+
+class Scope:
+    """Where the records of one function are."""
+
+    def __init__(
+        self, name: str, version: int, *, local: bool, serial: str = "", code: Any = None
+    ) -> None:
+        self.name = name
+        self.version = version
+        self.keeps_numbers = local
+        self.text = f"{name}@{version}{serial}"
+        self._code = code
+
+    @classmethod
+    def of_function(cls, store: Store, name: str, version: int, fn: Any) -> Scope:
+        """Make the scope of a function that was given no name."""
+        if store.local:
+            return cls(name, version, local=True, serial=f"#{next(_serials)}")
+        if "<locals>" in name or "<lambda>" in name:
+            raise ConfigurationError(
+                f"{name} is made anew each time, and its records in the store outlive it: give it "
+                "a name= that no other function has"
+            )
+        scope = cls(name, version, local=False, code=getattr(fn, "__code__", None))
+        with _lock:
+            taken = _taken.setdefault(store, weakref.WeakValueDictionary())
+            other = taken.get(scope.text)
+            if other is not None and not scope._is_reload_of(other):
+                raise ConfigurationError(
+                    f"two functions are called {name} and would share their results: "
+                    "give one of them a name= of its own"
+                )
+            taken[scope.text] = scope
+        return scope
+
+    def _is_reload_of(self, other: Scope) -> bool:
+        """Tell whether the same lines were compiled again, as when a module is reloaded."""
+        return self._code is not other._code and self._code == other._code
+
+    def at(self, key: Any) -> At | None:
+        """Return where the record of ``key`` is; None if it is no key, or lacks a part."""
+        if (type(key) is str and key) or (type(key) is int and self.keeps_numbers):
+            return self.text, key
+        if _is_missing(key) or (isinstance(key, tuple) and any(map(_is_missing, key))):
+            return None
+        return self.text, canonical(key).encode("utf-8", "surrogatepass")
+
+    def key_text(self, at: Any) -> str:
+        """Return the key of a record with name and version, as other systems may have it."""
+        key = at[1]
+        own = key.decode("utf-8", "surrogatepass") if type(key) is bytes else canonical(key)
+        return bounded(canonical(self.name) + canonical(self.version) + own)
+
+    @staticmethod
+    def shown(at: Any) -> str:
+        """Return the key of a record as messages show it."""
+        return repr(at[1].decode("utf-8", "replace") if type(at[1]) is bytes else at[1])
+
+
+def compile_at(
+    scope: Scope, key: Key, fn: Callable[..., Any], missing: Callable[[str], Exception]
+) -> Callable[[tuple[Any, ...], dict[str, Any]], At]:
+    """Compile ``key`` to what tells where the record of a call of ``fn`` is."""
+    read = compile_key(key, fn)
+    text, keeps_numbers = scope.text, scope.keeps_numbers
+
+    def at_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> At:
+        try:
+            value = read(args, kwargs)
+        except AttributeError as error:
+            if callable(key):
+                raise
+            raise missing(str(error)) from error
+        kind = type(value)
+        if (kind is str and value) or (kind is int and keeps_numbers):
+            return text, value
+        at = scope.at(value)
+        if at is None:
+            raise missing(f"it is {value!r}")
+        return at
+
+    return at_of
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, (str, bytes, tuple)) and not value)

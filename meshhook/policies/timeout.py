@@ -1,0 +1,348 @@
+"""timeout: let a call take so long and no longer.
+
+A limit becomes the deadline of its call, so that whatever waits inside ends with it, and nested
+limits take the earliest. How a call is stopped is up to its driver, see
+:mod:`meshhook.policies.timeout_drivers`. A TimeoutError of meshhook means that one of its limits
+ran out; one that the called code raises on its own account goes through untouched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar, Token
+from typing import Any, NamedTuple, ParamSpec, Self, TypeVar, overload
+
+from meshhook import events, guard
+from meshhook.deadline import current
+from meshhook.errors import ConfigurationError, RejectedError, TimeoutError
+from meshhook.policies import timeout_drivers as drivers
+from meshhook.policies.timeout_settings import (
+    ASYNC_MODES,
+    HAS_SIGNALS,
+    Mode,
+    TimeoutSettings,
+    timeout_settings,
+)
+from meshhook.policies.timeout_stats import Tally, TimeoutStats
+from meshhook.policy import Policy
+from meshhook.registry import Registry
+from meshhook.runtime.timer import Entry, Timers
+from meshhook.runtime.workers import Abandoned
+from meshhook.settings import Duration
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class _Block(NamedTuple):
+    """A ``with`` block that was entered: its limit, how to leave it, and the one around it."""
+
+    policy: Timeout
+    began: float
+    latest: float
+    token: Token[float | None]
+    entry: Entry | None
+    around: _Block | None
+
+
+_innermost: ContextVar[_Block | None] = ContextVar("meshhook_timeout_block", default=None)
+
+
+class Timeout(Policy):
+    """A limit on the time of calls. Made by :func:`timeout`.
+
+    Safe to share between threads, tasks and event loops.
+    """
+
+    kind = "timeout"
+    settings: TimeoutSettings
+
+    def __init__(self, settings: TimeoutSettings, registry: Registry) -> None:
+        super().__init__(settings, registry)
+        self.tally = Tally()
+        self.timers = Timers()
+        self.abandoned = Abandoned()
+
+    def bind(self, call: Callable[..., Any], fn: Callable[..., Any]) -> Callable[..., Any]:
+        """Make the sync driver of the mode."""
+        mode = self.settings.mode
+        if mode == "auto":
+            otherwise = drivers.threaded(self, call, fn)
+            return drivers.signalled(self, call, fn, otherwise) if HAS_SIGNALS else otherwise
+        make = {
+            "thread": drivers.threaded,
+            "signal": drivers.signalled,
+            "interrupt": drivers.interrupted,
+            "process": drivers.in_process,
+            "cooperative": drivers.cooperative,
+        }[mode]
+        return make(self, call, fn)
+
+    def bind_async(
+        self, call: Callable[..., Awaitable[Any]], fn: Callable[..., Any]
+    ) -> Callable[..., Awaitable[Any]]:
+        """Make the async driver."""
+        mode = self.settings.mode
+        if mode not in ASYNC_MODES:
+            raise ConfigurationError(
+                f"mode={mode!r} cannot stop the async function {self.default_name(fn)}: a task is "
+                "cancelled; leave mode out, or use mode='cooperative'"
+            )
+        if mode == "cooperative":
+            return drivers.cooperative_async(self, call, fn)
+        return drivers.cancelling(self, call, fn)
+
+    def refuse_process(self, call: Callable[..., Any], fn: Callable[..., Any]) -> None:
+        """Raise if ``call`` cannot be made in another process, as far as can be told by now."""
+        name = self.default_name(fn)
+        if call is not fn:
+            raise ConfigurationError(
+                f"mode='process' finds {name} by name and calls it in another process, without the "
+                "policies below this one; put the timeout right above a plain function, below the "
+                "other policies"
+            )
+        if "<" in name:
+            raise ConfigurationError(
+                f"mode='process' needs a function that another process can import, got {name}; "
+                "define it at the top of a module, or use mode='thread'"
+            )
+
+    def inherit(self, fn: Any, outer: float) -> float:
+        """Return the outer deadline, if there is time left of it."""
+        if outer <= time.monotonic():
+            raise self.not_started(fn)
+        return outer
+
+    def not_started(self, fn: Any) -> TimeoutError:
+        """Build the error of a call whose outer deadline had passed before it began."""
+        return self._timed_out(
+            f"{self._subject(fn)} was not started: an outer deadline has passed; "
+            "give it more time or less to do",
+            0.0,
+        )
+
+    def expired(
+        self, fn: Any, began: float, latest: float, *, abandoned: bool = False
+    ) -> TimeoutError:
+        """Count a call that ran out of time, and build its error."""
+        seconds = self.settings.seconds
+        text = f"{self._subject(fn)} did not end within "
+        if latest < began + seconds:
+            limit = latest - began
+            text += f"{limit:.3g} s, all that an outer deadline left of its {seconds:.3g} s"
+        else:
+            limit = seconds
+            text += f"{seconds:.3g} s"
+        text += (
+            "; it goes on running in its thread"
+            if abandoned
+            else "; give it more time or less to do"
+        )
+        return self._timed_out(text, limit, abandoned=abandoned)
+
+    def _timed_out(self, text: str, limit: float, *, abandoned: bool = False) -> TimeoutError:
+        self._count_timeout(limit, abandoned=abandoned)
+        return TimeoutError(self.settings.message or text, name=self.name, timeout=limit)
+
+    def _count_timeout(self, limit: float, *, abandoned: bool = False) -> None:
+        self.tally.timed_out += 1
+        if events.wanted(events.CallTimedOut):
+            events.emit(
+                events.CallTimedOut(
+                    policy=self.kind, name=self.name, timeout=limit, abandoned=abandoned
+                )
+            )
+
+    def _subject(self, fn: Any) -> str:
+        called = "the block" if fn is None else self.default_name(fn)
+        is_own_name = self.name.partition("#")[0] == called
+        return self.name if is_own_name else f"timeout {self.name!r}: {called}"
+
+    def too_many_abandoned(self, fn: Any) -> RejectedError:
+        """Count a call that is refused because too many others were given up, and still run."""
+        self.tally.rejected += 1
+        if events.wanted(events.CallRejected):
+            events.emit(
+                events.CallRejected(
+                    policy=self.kind, name=self.name, reason="abandoned", retry_after=None
+                )
+            )
+        return RejectedError(
+            f"{self._subject(fn)} was not started: {self.abandoned.running} calls that ran out of "
+            "time are still running; make the calls end on their own, or raise max_abandoned="
+            f"{self.settings.max_abandoned}",
+            name=self.name,
+            policy=self.kind,
+        )
+
+    def no_signal(self, fn: Any) -> ConfigurationError:
+        """Build the error for mode="signal" where there can be none."""
+        return ConfigurationError(
+            f"{self._subject(fn)} has mode='signal', which works in the main thread only, and not "
+            "over a handler of SIGALRM that Python did not install; use mode='auto' or 'thread'"
+        )
+
+    def on_late_end(self, latest: float) -> Callable[[], None]:
+        """Return what is to be done when a call that was given up ends after all."""
+
+        def ended() -> None:
+            self.abandoned.ended()
+            if events.wanted(events.AbandonedCallEnded):
+                late = max(0.0, time.monotonic() - latest)
+                events.emit(events.AbandonedCallEnded(policy=self.kind, name=self.name, late=late))
+
+        return ended
+
+    def count_error(self, exc: BaseException) -> None:
+        """Count a call that raised something of its own."""
+        if isinstance(exc, Exception):
+            self.tally.failures += 1
+        else:
+            self.tally.ignored += 1
+
+    def count_cooperative_error(self, exc: BaseException, latest: float) -> None:
+        """Count a call that raised something; the function may have seen to the deadline itself."""
+        if isinstance(exc, TimeoutError) and time.monotonic() >= latest:
+            self._count_timeout(self.settings.seconds)
+        else:
+            self.count_error(exc)
+
+    async def __aenter__(self) -> Self:
+        mode = self.settings.mode
+        if mode not in ASYNC_MODES:
+            raise TypeError(f"`async with` cancels a task, so leave mode={mode!r} out")
+        self._enter(is_cancelling=mode == "auto")
+        return self
+
+    async def __aexit__(self, _kind: object, exc: BaseException | None, _traceback: object) -> None:
+        self._leave(exc)
+
+    def __enter__(self) -> Self:
+        mode = self.settings.mode
+        if mode != "cooperative":
+            raise TypeError(
+                f"`with` cannot stop a block in mode={mode!r}: use `async with`, decorate a "
+                "function, use policy.call(fn), or mode='cooperative'"
+            )
+        self._enter(is_cancelling=False)
+        return self
+
+    def __exit__(self, _kind: object, exc: BaseException | None, _traceback: object) -> None:
+        self._leave(exc)
+
+    def _enter(self, *, is_cancelling: bool) -> None:
+        began = time.monotonic()
+        latest = began + self.settings.seconds
+        outer = current.get()
+        if outer is not None and outer < latest:
+            latest = self.inherit(None, outer)
+        entry = self.timers.start(began, latest) if is_cancelling else None
+        block = _Block(self, began, latest, current.set(latest), entry, _innermost.get())
+        _innermost.set(block)
+
+    def _leave(self, exc: BaseException | None) -> None:
+        block = _innermost.get()
+        if isinstance(exc, GeneratorExit) and (block is None or block.policy is not self):
+            return  # closed in a context that is not its own
+        if block is None or block.policy is not self:
+            raise RuntimeError(f"the blocks of timeout {self.name!r} were not left in order")
+        _innermost.set(block.around)
+        current.reset(block.token)
+        has_expired = block.entry is not None and block.entry.end()
+        if has_expired and isinstance(exc, asyncio.CancelledError):
+            raise self.expired(None, block.began, block.latest) from exc
+        if exc is None:
+            self.tally.successes += 1
+        else:
+            self.count_error(exc)
+
+    def stats(self) -> TimeoutStats:
+        """Return the counters, and how many abandoned calls are running now."""
+        return TimeoutStats(
+            policy=self.kind,
+            name=self.name,
+            seconds=self.settings.seconds,
+            mode=self.settings.mode,
+            abandoned=self.abandoned.running,
+            abandoned_total=self.abandoned.total,
+            **self.tally.read(),
+        )
+
+    def describe(self) -> str:
+        """Return kind, name, limit and mode."""
+        return f"timeout({self.name!r}, {self.settings.seconds:.3g} s, {self.settings.mode})"
+
+
+@overload
+def timeout(seconds: Callable[P, R], /) -> Callable[P, R]: ...
+
+
+@overload
+def timeout(
+    seconds: Duration = 30.0,
+    *,
+    mode: Mode = "auto",
+    message: str | None = None,
+    name: str | None = None,
+    max_abandoned: int = 32,
+    registry: Registry | None = None,
+) -> Timeout: ...
+
+
+def timeout(
+    seconds: Callable[..., Any] | Duration = 30.0,
+    *,
+    mode: Mode = "auto",
+    message: str | None = None,
+    name: str | None = None,
+    max_abandoned: int = 32,
+    registry: Registry | None = None,
+) -> Any:
+    """Let a call take so long and no longer; raise TimeoutError then.
+
+    Use it bare, with arguments, or as an object: ``@timeout``, ``@timeout(2.0)``,
+    ``timeout("250ms").call(fn)``, ``await timeout(2).acall(fn)``, ``async with timeout(2):``. The
+    limit is the deadline of everything inside (:func:`meshhook.remaining`), and a deadline from
+    outside that is earlier takes its place. An async function is cancelled at the limit, and a
+    result that it returns nevertheless is kept. A sync function is stopped as ``mode`` says:
+
+    - ``"thread"``: it runs in a worker thread, in a copy of the context. The caller is freed on
+      time; the function itself goes on until it ends, and is counted as abandoned.
+    - ``"signal"``: SIGALRM interrupts it, every second until it ends. In the main thread only;
+      breaks into blocking calls.
+    - ``"interrupt"``: an exception is raised in its thread at the next bytecode. Cheap, and in any
+      thread, but it cannot break into a blocking call.
+    - ``"process"``: it runs in another process, which is killed. The function must be importable,
+      arguments and result must pickle. The start of the process does not count.
+    - ``"cooperative"``: nothing stops it; it asks ``remaining()`` or calls ``check_deadline()``.
+    - ``"auto"``: signal in the main thread, unless somebody else's timer is running; else thread.
+
+    Args:
+        seconds: the limit, in seconds (or ``timedelta``, or text such as ``"250ms"``). Default 30.
+        mode: how a sync function is stopped. Async functions know ``"auto"`` and ``"cooperative"``.
+        message: the text of the error, instead of one that tells what took how long.
+        name: shared by all timeouts of that name in the registry; without one, each function that
+            is decorated has its own counters, under its name.
+        max_abandoned: in a thread, how many calls may go on after their limit before further ones
+            are refused. Default 32.
+        registry: where the name lives. Default ``meshhook.registry``.
+
+    Raises:
+        TimeoutError: when called, if the limit ran out; ``timeout`` is the limit in force.
+        RejectedError: when called, if too many calls that ran out of time are still running.
+        ConfigurationError: here, when a setting is wrong or the name has other settings already;
+            when decorating, when the mode does not fit the function.
+
+    Safe to share between threads, tasks and event loops.
+    """
+    if guard.is_target(seconds):
+        return timeout()(seconds)  # type: ignore[type-var]
+    settings = timeout_settings(
+        seconds=seconds,  # type: ignore[arg-type]
+        mode=mode,
+        message=message,
+        max_abandoned=max_abandoned,
+    )
+    return Timeout.shared(name, settings, registry)

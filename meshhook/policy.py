@@ -1,0 +1,157 @@
+"""Policy: one rule around a call. What every decorator of meshhook is made of.
+
+A policy is a plain object with a name, frozen settings and state. It decorates functions
+(``@policy``), runs a call directly (``policy.call``, ``await policy.acall``), shows its ``stats()``
+and can be ``reset()``. Around a function it is a *driver*: a closure that ``bind`` or
+``bind_async`` makes once, when the function is decorated.
+
+A policy without a name is a pattern: each function that it decorates gets a policy of its own,
+named after the function, so that nothing is shared by accident. A named one is shared by all that
+use it. A pattern may also run calls itself; it then goes by the name of its kind.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar, ParamSpec, Self, TypeVar
+
+from meshhook import guard
+from meshhook.errors import ConfigurationError
+from meshhook.registry import Registry
+from meshhook.settings import wrong
+from meshhook.stats import Stats
+
+P = ParamSpec("P")
+R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Policy:
+    """One rule around a call. Safe to share between threads, tasks and event loops."""
+
+    kind: ClassVar[str]
+    """What the policy is called in errors, events and statistics, such as ``circuit_breaker``."""
+
+    def __init__(self, settings: Any, registry: Registry) -> None:
+        self.settings = settings
+        self.registry = registry
+        self._name: str | None = None
+        self._is_pattern = False
+        self._has_decorated = False
+
+    @classmethod
+    def shared(cls, name: str | None, settings: Any, registry: Registry | None) -> Self:
+        """Return the policy that has ``name`` in ``registry``, or a pattern if there is no name."""
+        if registry is None:
+            registry = Registry.default
+        if not isinstance(registry, Registry):
+            raise wrong("registry", registry, "a meshhook.Registry, or left out")
+        if name is None:
+            pattern = cls(settings, registry)
+            pattern._is_pattern = True
+            return pattern
+        if not _is_name(name):
+            raise wrong("name", name, "printable text that is not empty")
+        return registry.share(cls.kind, name, settings, lambda: cls(settings, registry))
+
+    @property
+    def name(self) -> str:
+        """The name in the registry; a policy used without one gets the name of its kind.
+
+        Raises ConfigurationError for one without a name that has decorated functions: the state is
+        theirs, and each has its own.
+        """
+        if self._name is None and self._has_decorated:
+            raise ConfigurationError(
+                f"this {self.kind} has no name, so each function that it decorated has one of its "
+                "own: look at fn.policies, or give it a name to share one"
+            )
+        return self._name or self.registry.adopt(self, self.kind)
+
+    def _take_name(self) -> None:
+        """Go by the name of the kind from now on, if there is no other: a call is run directly."""
+        if self._name is None:
+            self.registry.adopt(self, self.kind)
+
+    def __call__(self, fn: F, /) -> F:
+        """Put this policy around ``fn``, outside of those that it already has."""
+        guarded: F = guard.attach(fn, self._for_function(fn))
+        return guarded
+
+    def _for_function(self, fn: Callable[..., Any]) -> Policy:
+        if not self._is_pattern:
+            return self
+        self._has_decorated = True
+        own = type(self)(self.settings, self.registry)
+        self.registry.adopt(own, own.default_name(fn))
+        return own
+
+    @staticmethod
+    def default_name(fn: Any) -> str:
+        """Return the name of a policy that was given none: the module and name of ``fn``."""
+        while isinstance(fn, functools.partial):
+            fn = fn.func
+        if not isinstance(getattr(fn, "__qualname__", None), str):
+            fn = type(fn)
+        return f"{getattr(fn, '__module__', None) or '?'}.{fn.__qualname__}"
+
+    def bind(self, call: Callable[..., Any], fn: Callable[..., Any]) -> Callable[..., Any]:
+        """Make the driver around ``call``, which ends in the sync function ``fn``."""
+        raise NotImplementedError
+
+    def bind_async(
+        self, call: Callable[..., Awaitable[Any]], fn: Callable[..., Any]
+    ) -> Callable[..., Awaitable[Any]]:
+        """Make the driver around ``call``, which ends in the async function ``fn``."""
+        raise NotImplementedError
+
+    def attributes(self, fn: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
+        """Return what a function decorated with this policy can do besides being called."""
+        return {}
+
+    def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the sync function ``fn`` under this policy."""
+        if guard.is_async(fn):
+            raise TypeError(f"{fn!r} is async: use `await policy.acall(fn, ...)`")
+        guard.refuse_generators(fn, self.kind)
+        self._take_name()
+        return self.bind(fn, fn)(*args, **kwargs)  # type: ignore[no-any-return]
+
+    async def acall(self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call ``fn``, which is async or returns an awaitable, under this policy."""
+        guard.refuse_generators(fn, self.kind)
+        self._take_name()
+        call = fn if guard.is_async(fn) else _awaiting(fn)
+        return await self.bind_async(call, fn)(*args, **kwargs)  # type: ignore[no-any-return]
+
+    def stats(self) -> Stats:
+        """Return what the policy has counted. Never blocks a call."""
+        raise NotImplementedError
+
+    def reset(self) -> None:
+        """Go back to the state of a new policy; counters since the start are kept."""
+
+    def describe(self) -> str:
+        """Return the policy in a few words: kind, name and what it was set to."""
+        return f"{self.kind}({self.name!r})"
+
+    def __repr__(self) -> str:
+        if self._name is None:
+            return f"<{self.kind} without a name>"
+        return f"<{self.describe()}>"
+
+
+def _is_name(name: object) -> bool:
+    return isinstance(name, str) and name.isprintable() and name != ""
+
+
+def _awaiting(fn: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        result = fn(*args, **kwargs)
+        if not inspect.isawaitable(result):
+            raise TypeError(f"{fn!r} is not async: use `policy.call(fn, ...)`")
+        return await result
+
+    return call

@@ -1,0 +1,192 @@
+"""The registry: which policies there are, by kind and name, and what they have counted.
+
+A name that the user gave is shared on purpose: the same kind and name give the same policy, and
+other settings under it are an error. A name taken from a function is nobody's to share: a second
+function of that name gets ``#2``, and a policy that nobody holds any more leaves the registry.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from meshhook import forks
+from meshhook.errors import ConfigurationError
+from meshhook.stats import Stats
+
+if TYPE_CHECKING:
+    from meshhook.policies.circuit_breaker import CircuitBreaker
+    from meshhook.policies.idempotent import Idempotent
+    from meshhook.policies.timeout import Timeout
+    from meshhook.policy import Policy
+
+T = TypeVar("T")
+PolicyT = TypeVar("PolicyT", bound="Policy")
+
+
+class ByName(Mapping[str, T]):
+    """A mapping by name over several kinds; ``kind/name`` is never ambiguous."""
+
+    def __init__(self, items: Mapping[tuple[str, str], T]) -> None:
+        self._items = items
+
+    def __getitem__(self, name: str) -> T:
+        exact = _split(name)
+        if exact in self._items:
+            return self._items[exact]
+        found = {kind: item for (kind, own), item in self._items.items() if own == name}
+        if len(found) == 1:
+            return next(iter(found.values()))
+        if found:
+            kinds = ", ".join(f"{kind}/{name}" for kind in sorted(found))
+            raise KeyError(f"{name!r} is the name of several policies: use one of {kinds}")
+        raise KeyError(f"no policy is named {name!r}")
+
+    def __iter__(self) -> Iterator[str]:
+        kinds: dict[str, int] = {}
+        for _, name in self._items:
+            kinds[name] = kinds.get(name, 0) + 1
+        for kind, name in self._items:
+            clear = kinds[name] == 1 and _split(name) not in self._items
+            yield name if clear else f"{kind}/{name}"
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __repr__(self) -> str:
+        return f"{{{', '.join(f'{name!r}: {self[name]!r}' for name in self)}}}"
+
+
+def _split(name: object) -> tuple[str, str]:
+    kind, _, rest = name.partition("/") if isinstance(name, str) else ("", "", "")
+    return kind, rest
+
+
+class RegistryStats(ByName[Stats]):
+    """The statistics of every policy at one moment, by name."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return ``{"kind/name": {...}}``, fit for ``json.dumps``."""
+        return {f"{kind}/{name}": stats.to_dict() for (kind, name), stats in self._items.items()}
+
+
+class Registry:
+    """Policies by kind and name. Safe to use from any thread or task."""
+
+    default: ClassVar[Registry]
+    """The registry that decorators use unless they are given another: ``meshhook.registry``."""
+
+    def __init__(self) -> None:
+        self.renew_locks()
+        forks.enrol(self)
+        self._shared: dict[tuple[str, str], Policy] = {}  # guarded by _lock
+        self._owned: weakref.WeakValueDictionary[tuple[str, str], Policy]  # guarded by _lock
+        self._owned = weakref.WeakValueDictionary()
+
+    def renew_locks(self) -> None:
+        """Make the lock anew, in a forked child."""
+        # Reentrant: a finalizer or signal handler that asks for statistics may interrupt us in it.
+        self._lock = threading.RLock()
+
+    def share(self, kind: str, name: str, settings: Any, make: Callable[[], PolicyT]) -> PolicyT:
+        """Return the policy of that kind and name; make it if there is none."""
+        policy: Any = self._shared.get((kind, name))
+        if policy is None:
+            # Made with the lock free, for it may ask a callable of the user's for a setting.
+            policy = self._keep(kind, name, make())
+        if policy.settings != settings:
+            raise ConfigurationError(
+                f"{kind} {name!r} exists with other settings: it has {policy.settings}, "
+                f"and here it gets {settings}; use the same settings or another name"
+            )
+        return policy  # type: ignore[no-any-return]
+
+    def _keep(self, kind: str, name: str, made: Policy) -> Policy:
+        with self._lock:
+            if (kind, name) in self._owned:
+                raise ConfigurationError(
+                    f"{kind} {name!r} is already the policy of the function of that name; "
+                    "choose another name"
+                )
+            made._name = name
+            return self._shared.setdefault((kind, name), made)
+
+    def adopt(self, policy: Policy, name: str) -> str:
+        """Take in a policy that was given no name, under ``name`` or ``name#2``, ``name#3``."""
+        with self._lock:
+            if policy._name is None:
+                policy._name = self._free_name(policy.kind, name)
+                self._owned[policy.kind, policy._name] = policy
+            return policy._name
+
+    def _free_name(self, kind: str, name: str) -> str:
+        """Find a number that is free in few steps, however many functions have the name."""
+
+        def numbered(number: int) -> str:
+            return name if number == 1 else f"{name}#{number}"
+
+        def is_taken(number: int) -> bool:
+            at = kind, numbered(number)
+            return at in self._shared or at in self._owned
+
+        free = 1
+        while is_taken(free):
+            free *= 2
+        taken = free // 2
+        while free - taken > 1:
+            middle = (free + taken) // 2
+            taken, free = (middle, free) if is_taken(middle) else (taken, middle)
+        return numbered(free)
+
+    def _policies(self) -> dict[tuple[str, str], Policy]:
+        with self._lock:
+            return {**self._shared, **dict(self._owned.items())}
+
+    def __getitem__(self, name: str) -> Policy:
+        return ByName(self._policies())[name]
+
+    def __contains__(self, name: object) -> bool:
+        policies = self._policies()
+        return name in ByName(policies) or any(name is policy for policy in policies.values())
+
+    def __iter__(self) -> Iterator[Policy]:
+        return iter(self._policies().values())
+
+    def __len__(self) -> int:
+        return len(self._policies())
+
+    def __repr__(self) -> str:
+        return f"<Registry: {', '.join(f'{kind}/{name}' for kind, name in self._policies())}>"
+
+    def of_kind(self, kind: str) -> dict[str, Any]:
+        """Return the policies of one kind, by name."""
+        return {name: policy for (own, name), policy in self._policies().items() if own == kind}
+
+    @property
+    def circuit_breakers(self) -> dict[str, CircuitBreaker]:
+        """The circuit breakers, by name."""
+        return self.of_kind("circuit_breaker")
+
+    @property
+    def timeouts(self) -> dict[str, Timeout]:
+        """The timeouts, by name."""
+        return self.of_kind("timeout")
+
+    @property
+    def idempotents(self) -> dict[str, Idempotent]:
+        """The idempotency guards, by name."""
+        return self.of_kind("idempotent")
+
+    def stats(self) -> RegistryStats:
+        """Return the statistics of every policy. Never blocks a call."""
+        return RegistryStats({at: policy.stats() for at, policy in self._policies().items()})
+
+    def reset(self) -> None:
+        """Reset every policy; their counters since the start are kept."""
+        for policy in self:
+            policy.reset()
+
+
+Registry.default = Registry()

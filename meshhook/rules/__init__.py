@@ -1,0 +1,1 @@
+"""Pure decisions: no clock, no lock, no I/O, no randomness. ``now`` is always an argument."""

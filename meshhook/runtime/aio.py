@@ -1,0 +1,76 @@
+"""The asyncio runtime: verbs that suspend the calling task.
+
+A task is woken from any thread through its own loop; what comes after the loop has ended wakes
+nobody. Timers are the loop's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+from meshhook.flights import Flight
+from meshhook.stores.protocol import Store
+
+
+class Asyncio:
+    """The verbs for async callers."""
+
+    async def ask(self, store: Store, message: Any) -> Any:
+        """Send a message and await its answer."""
+        return await store.submit(message)
+
+    async def answer(self, reply: Any) -> Any:
+        """Await the answer to a message that was sent."""
+        if not reply.done():
+            woken, wake = _waker()
+            reply.add_done_callback(wake)
+            await _within(woken, reply.remaining())
+        return reply.result(0)
+
+    async def wait(self, flight: Flight, timeout: float) -> bool:
+        """Wait until ``flight`` lands, at most ``timeout`` seconds."""
+        woken, wake = _waker()
+        flight.add_done_callback(wake)
+        try:
+            await _within(woken, timeout)
+        finally:
+            flight.remove_done_callback(wake)
+        return flight.done()
+
+    def can_wait_for(self, flight: Flight) -> bool:
+        """Tell whether waiting lets ``flight`` go on: a task that waits blocks nobody."""
+        return True
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep in this task."""
+        await asyncio.sleep(seconds)
+
+
+def _waker() -> tuple[asyncio.Future[None], Callable[[Any], None]]:
+    loop = asyncio.get_running_loop()
+    woken = loop.create_future()
+
+    def wake(_: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and its tasks with it
+            loop.call_soon_threadsafe(_set, woken)
+
+    return woken, wake
+
+
+def _set(woken: asyncio.Future[None]) -> None:
+    if not woken.done():
+        woken.set_result(None)
+
+
+async def _within(woken: asyncio.Future[None], timeout: float) -> None:
+    timer = asyncio.get_running_loop().call_later(timeout, _set, woken)
+    try:
+        await woken
+    finally:
+        timer.cancel()
+
+
+ASYNCIO = Asyncio()

@@ -1,0 +1,67 @@
+"""The blocking runtime: verbs that block the calling thread and never suspend.
+
+Waiting is done on locks, so it takes real time, also while a test freezes the clock.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from meshhook.flights import Flight
+from meshhook.stores.protocol import Store
+
+T = TypeVar("T")
+
+
+def run_blocking(path: Coroutine[Any, Any, T]) -> T:
+    """Run a slow path to its end in this thread."""
+    try:
+        path.send(None)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+    path.close()
+    raise RuntimeError("a slow path suspended in a sync call")
+
+
+class Blocking:
+    """The verbs for sync callers."""
+
+    async def ask(self, store: Store, message: Any) -> Any:
+        """Send a message and wait for its answer."""
+        return store.perform(message)
+
+    async def answer(self, reply: Any) -> Any:
+        """Wait for the answer to a message that was sent."""
+        _wait(reply.add_done_callback, reply.remaining())
+        return reply.result(0)
+
+    async def wait(self, flight: Flight, timeout: float) -> bool:
+        """Wait until ``flight`` lands, at most ``timeout`` seconds."""
+        wake = _wait(flight.add_done_callback, timeout)
+        flight.remove_done_callback(wake)
+        return flight.done()
+
+    def can_wait_for(self, flight: Flight) -> bool:
+        """Tell whether waiting lets ``flight`` go on: not if it needs this very thread."""
+        return flight.thread != threading.get_ident()
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep in this thread."""
+        time.sleep(seconds)
+
+
+def _wait(add_done_callback: Callable[[Any], object], timeout: float) -> Callable[[Any], None]:
+    gate = threading.Event()
+
+    def wake(_: Any) -> None:
+        gate.set()
+
+    add_done_callback(wake)
+    gate.wait(min(timeout, threading.TIMEOUT_MAX))
+    return wake
+
+
+BLOCKING = Blocking()

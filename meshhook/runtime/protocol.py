@@ -1,0 +1,32 @@
+"""The verbs of a slow path: what an ``async def`` that serves both colours may await.
+
+A slow path is written once, over a :class:`Runtime`. Async callers await it with the asyncio
+runtime; sync callers run the same coroutine with the blocking one, whose verbs block and never
+suspend.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from meshhook.flights import Flight
+from meshhook.stores.protocol import Store
+
+
+class Runtime(Protocol):
+    """How one colour waits."""
+
+    async def ask(self, store: Store, message: Any) -> Any:
+        """Send a message and return its answer. If cancelled, what it took is given back."""
+
+    async def answer(self, reply: Any) -> Any:
+        """Return the answer to a message that was sent. If cancelled, the message stays sent."""
+
+    async def wait(self, flight: Flight, timeout: float) -> bool:
+        """Wait until ``flight`` lands, at most ``timeout`` seconds; tell whether it has."""
+
+    def can_wait_for(self, flight: Flight) -> bool:
+        """Tell whether waiting for ``flight`` lets it go on."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Let time pass."""

@@ -1,0 +1,118 @@
+"""The watchdog: one thread that raises an exception in threads whose call has run out of time.
+
+A call enters itself in ``watched`` and takes itself out when it ends; both are single operations on
+a dict, so a call that ends in time takes no lock. Whoever takes an entry out has decided: if the
+call does, no exception ever comes; if the watchdog does, the call must :meth:`Watchdog.settle`, and
+after that no exception comes any more.
+
+A thread has room for one exception of this kind, so the watchdog sends it the next one only when
+the last one is settled. The longest waiting goes first: of nested calls the outermost.
+
+The watchdog keeps real time, whatever the clock of the process says. A forked child gets its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import itertools
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable
+
+from meshhook.runtime.expiry import Expired
+
+_PROTOTYPE = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.py_object)
+_set_async_exc = _PROTOTYPE(("PyThreadState_SetAsyncExc", ctypes.pythonapi))
+_NOTHING = ctypes.py_object()
+
+keys = itertools.count()
+"""Where a call gets the key of its entry."""
+
+
+class Watchdog:
+    """Interrupts calls by thread. Safe to use from any thread."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        # The clock is captured on purpose: a frozen one would never get anywhere.
+        self.clock = clock
+        self.watched: dict[int, tuple[int, float]] = {}
+        """By key: the thread of the call, and the moment when its time is up."""
+        self.wakes_at = float("inf")
+        """A call that is due before this moment must :meth:`wake` the watchdog."""
+        self._start_anew()
+
+    def _start_anew(self) -> None:
+        self.watched.clear()
+        self.wakes_at = float("inf")
+        self._lock = threading.Lock()
+        self._firing: dict[int, int] = {}  # guarded by _lock; by thread, the key of the call
+        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None  # written under _lock
+
+    def wake(self) -> None:
+        """Have a new look at what is watched; start the thread if there is none."""
+        if self._thread is None:
+            with self._lock:
+                if self._thread is None:
+                    thread = threading.Thread(
+                        target=self._watch, name="meshhook-watchdog", daemon=True
+                    )
+                    thread.start()
+                    self._thread = thread
+        self._bell.put(None)
+
+    def settle(self, key: int) -> None:
+        """Make sure that the exception for a call will not come any more. Call it in its thread.
+
+        It may come while this runs; then call this again.
+        """
+        thread = threading.get_ident()
+        with self._lock:
+            if self._firing.get(thread) != key:
+                return
+            _set_async_exc(thread, _NOTHING)
+            del self._firing[thread]
+        self._bell.put(None)
+
+    def has_fired(self, key: int, exc: Expired) -> bool:
+        """Tell whether ``exc`` came for this call; either way, nothing comes for it any more."""
+        self.watched.pop(key, None)
+        self.settle(key)
+        return bool(exc.limit == key)
+
+    def _watch(self) -> None:
+        while True:
+            # First ask for every new call to ring, then look: none can slip through in between.
+            self.wakes_at = float("inf")
+            soonest = self._fire_due(self.clock())
+            self.wakes_at = soonest
+            patience = min(max(soonest - self.clock(), 0.0), threading.TIMEOUT_MAX)
+            with contextlib.suppress(queue.Empty):
+                self._bell.get(timeout=patience)
+
+    def _fire_due(self, now: float) -> float:
+        """Send exceptions to the threads whose time is up; return when the next one will be."""
+        soonest = float("inf")
+        for key, (thread, due) in self.watched.copy().items():
+            if due > now:
+                soonest = min(soonest, due)
+            else:
+                self._fire(key, thread)
+        return soonest
+
+    def _fire(self, key: int, thread: int) -> None:
+        with self._lock:
+            if thread in self._firing or self.watched.pop(key, None) is None:
+                return
+            self._firing[thread] = key
+            if not _set_async_exc(thread, type("Expired", (Expired,), {"limit": key})):
+                del self._firing[thread]
+
+
+watchdog = Watchdog()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=watchdog._start_anew)

@@ -1,0 +1,92 @@
+"""Checks on settings. Each returns the value it accepts, or raises an error that can be acted on.
+
+Every message names the argument, shows the value that was given, and says what to write instead.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import timedelta
+from typing import Any, TypeAlias
+
+from meshhook.errors import ConfigurationError
+
+Duration: TypeAlias = float | int | timedelta | str
+"""Seconds as a number, a ``timedelta``, or text such as ``"250ms"``, ``"1.5s"``, ``"2m"``."""
+
+_TEXT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(us|ms|s|m|h|d)\s*")
+_LONGEST_SHOWN = 200
+_PERCENT = 100
+_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def wrong(argument: str, value: object, wanted: str) -> ConfigurationError:
+    """Build the error for a setting that cannot be used."""
+    return ConfigurationError(f"{argument} must be {wanted}, got {_shown(value)}")
+
+
+def _shown(value: object) -> str:
+    try:
+        text = repr(value)
+    except Exception:
+        text = f"<{type(value).__qualname__} that cannot be shown>"
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
+
+
+def duration(argument: str, value: Duration, *, zero: bool = False) -> float:
+    """Return ``value`` in seconds; it must be finite and above zero (or zero, if allowed)."""
+    wanted = "a duration of {} seconds: a number, a timedelta or text such as '250ms'".format(
+        "0 or more" if zero else "more than 0"
+    )
+    seconds = _as_seconds(value)
+    if seconds is None or not math.isfinite(seconds) or seconds < 0 or (seconds == 0 and not zero):
+        raise wrong(argument, value, wanted)
+    return seconds
+
+
+def _as_seconds(value: object) -> float | None:
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, str):
+        match = _TEXT.fullmatch(value)
+        return float(match[1]) * _UNITS[match[2]] if match else None
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except OverflowError:
+            return None
+    return None
+
+
+def count(argument: str, value: Any, *, least: int = 1) -> int:
+    """Return ``value``, a whole number of at least ``least``."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise wrong(argument, value, f"a whole number of {least} or more")
+    return value
+
+
+def share(argument: str, value: Any) -> float:
+    """Return ``value``, a share above 0 and up to 1; a percentage gets a hint."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
+        hint = ""
+        if isinstance(value, (int, float)) and 1 < value <= _PERCENT:
+            hint = f" (for {value:g} % write {value / _PERCENT:g})"
+        raise wrong(argument, value, f"a share above 0 and up to 1{hint}")
+    return float(value)
+
+
+def choice(argument: str, value: Any, allowed: tuple[str, ...]) -> str:
+    """Return ``value``, one of ``allowed``."""
+    if value not in allowed:
+        raise wrong(argument, value, "one of " + ", ".join(repr(each) for each in allowed))
+    return str(value)
+
+
+def exceptions(argument: str, value: Any) -> tuple[type[BaseException], ...]:
+    """Return ``value``, an exception type or several, as a tuple."""
+    kinds = value if isinstance(value, (tuple, list, set, frozenset)) else (value,)
+    for kind in kinds:
+        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+            raise wrong(argument, value, "an exception type, or a tuple of exception types")
+    return tuple(kinds)

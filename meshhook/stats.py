@@ -1,0 +1,22 @@
+"""What a policy says about itself: frozen dataclasses that turn into JSON as they are.
+
+Counters run since the policy was made. Durations are seconds. Keys, arguments and results are never
+in here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Stats:
+    """Base of all statistics: which policy they are of."""
+
+    policy: str
+    name: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain dicts, lists, numbers, text and None, fit for ``json.dumps``."""
+        return dataclasses.asdict(self)

@@ -1,0 +1,1 @@
+"""Stores: where records and shared state live."""

@@ -1,0 +1,7 @@
+-- Replies: record.
+
+local found = load()
+if found.garbage then
+  return garbage()
+end
+return show('record', found)

@@ -1,0 +1,32 @@
+"""Settings and fixtures for every test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from freezegun import freeze_time
+from hypothesis import settings
+
+import meshhook as mh
+from tests.colours import colour
+
+__all__ = ["colour"]
+
+# A busy machine may stall any example, and how long one takes proves nothing here.
+settings.register_profile("meshhook", deadline=None, print_blob=True)
+settings.load_profile("meshhook")
+
+
+@pytest.fixture
+def registry() -> mh.Registry:
+    """Make a registry that no other test knows."""
+    return mh.Registry()
+
+
+@pytest.fixture
+def frozen() -> Iterator[Any]:
+    """Freeze the clock; ``frozen.tick(seconds)`` moves it. Event loops keep real time."""
+    with freeze_time("2026-01-01", real_asyncio=True) as clock:
+        yield clock

@@ -1,0 +1,7 @@
+"""Stores to test policies with."""
+
+from __future__ import annotations
+
+from tests.stores.conftest import connect, own_server, servers, store
+
+__all__ = ["connect", "own_server", "servers", "store"]

@@ -1,0 +1,104 @@
+"""The shared timer of asyncio, by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+import weakref
+from typing import Any
+
+import pytest
+
+from meshhook.runtime.timer import Timer, Timers
+
+
+def run(main: Any) -> None:
+    asyncio.run(main())
+
+
+def test_an_entry_out_of_order_has_a_timer_of_its_own() -> None:
+    """It ends before one that is watched already, and does not wait for that one."""
+    timers = Timers()
+
+    async def main() -> None:
+        loop: Any = asyncio.get_running_loop()
+        now = time.monotonic()
+        long = timers.start(now, now + 30.0)
+        short = timers.start(now, now + 20.0)
+        assert timers.in_flight() == 1
+        assert len(loop._scheduled) == 2
+        assert short.end() is False
+        assert sum(not handle.cancelled() for handle in loop._scheduled) == 1
+        assert long.end() is False
+        assert timers.in_flight() == 0
+
+    run(main)
+
+
+def test_the_timer_goes_on_with_the_next_entry() -> None:
+    """After the first call has run out of time it waits for the second one, and then for none."""
+    timers = Timers()
+
+    async def wait(seconds: float) -> None:
+        now = time.monotonic()
+        entry = timers.start(now, now + seconds)
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.sleep(5)
+        assert entry.fired
+        assert entry.end() is True
+
+    async def main() -> None:
+        loop: Any = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(wait(0.01))
+            group.create_task(wait(0.02))
+        assert timers.in_flight() == 0
+        assert loop._scheduled == []
+
+    run(main)
+
+
+def test_a_timer_without_entries_rings_once_and_is_gone() -> None:
+    """Nothing keeps it when its calls have ended, and the next call gets a new one."""
+    timers = Timers()
+
+    async def main() -> None:
+        def start() -> Any:
+            now = time.monotonic()
+            return timers.start(now, now + 0.005)
+
+        entry = start()
+        ref = weakref.ref(entry._timer)
+        entry.end()
+        del entry
+        await asyncio.sleep(0.01)
+        gc.collect()
+        assert ref() is None
+        entry = start()
+        assert timers.in_flight() == 1
+        entry.end()
+
+    run(main)
+
+
+def test_a_loop_that_rings_early_fires_all_the_same() -> None:
+    """Its clock may be coarser than its timers."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task()
+        assert task is not None
+        timer = Timer(loop)
+        from meshhook.runtime.timer import Entry
+
+        entry = Entry(timer, task, loop.time() + 5.0)
+        timer.live[entry] = None
+        timer.rings_at = entry.when
+        timer._ring()
+        assert entry.fired
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.sleep(0)
+        assert entry.end() is True
+
+    run(main)

@@ -1,0 +1,240 @@
+"""Types of the public surface. Never executed: mypy and pyright read it.
+
+Every assertion says what a user's function or call is to a type checker after meshhook had it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractContextManager
+from typing import Any, assert_type
+
+import meshhook as mh
+from meshhook.events import CircuitChanged, Event, Subscription
+from meshhook.observe.logging import log_events
+from meshhook.policies.breaker_stats import BreakerStats
+from meshhook.registry import RegistryStats
+from meshhook.stats import Stats
+
+breaker = mh.circuit_breaker("name", failure_threshold=3, reset_timeout="30s")
+assert_type(breaker, mh.CircuitBreaker)
+
+
+def plain(number: int, /, text: str = "", *, flag: bool = False) -> list[str]:
+    return [text] * number if flag else []
+
+
+async def plain_async(number: int, /, text: str = "", *, flag: bool = False) -> list[str]:
+    return [text] * number if flag else []
+
+
+# A breaker around a function keeps its signature and colour, however it is written.
+
+
+@mh.circuit_breaker
+def bare(number: int, /, text: str = "", *, flag: bool = False) -> list[str]:
+    return plain(number, text, flag=flag)
+
+
+@mh.circuit_breaker()
+def called(number: int, /, text: str = "", *, flag: bool = False) -> list[str]:
+    return plain(number, text, flag=flag)
+
+
+@mh.circuit_breaker("name", window_calls=10, failure_rate_threshold=0.5)
+def named(number: int, /, text: str = "", *, flag: bool = False) -> list[str]:
+    return plain(number, text, flag=flag)
+
+
+@breaker
+def applied(number: int, /, text: str = "", *, flag: bool = False) -> list[str]:
+    return plain(number, text, flag=flag)
+
+
+@mh.timeout
+@mh.circuit_breaker
+@mh.timeout(2.0)
+@breaker
+def stacked(number: int, /, text: str = "", *, flag: bool = False) -> list[str]:
+    return plain(number, text, flag=flag)
+
+
+assert_type(bare(1, "a", flag=True), list[str])
+assert_type(called(1, text="a"), list[str])
+assert_type(named(1), list[str])
+assert_type(applied(1, "a"), list[str])
+assert_type(stacked(1, "a", flag=True), list[str])
+bare("1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+called(1, 2)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+named(number=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+applied(1, colour="red")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+stacked()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+@mh.circuit_breaker
+async def bare_async(number: int, /, text: str = "", *, flag: bool = False) -> list[str]:
+    return await plain_async(number, text, flag=flag)
+
+
+@mh.timeout("500ms")
+@breaker
+async def stacked_async(number: int, /, text: str = "", *, flag: bool = False) -> list[str]:
+    return await plain_async(number, text, flag=flag)
+
+
+async def use_async_functions() -> None:
+    assert_type(await bare_async(1, "a", flag=True), list[str])
+    assert_type(await stacked_async(1, text="a"), list[str])
+    coroutine: Coroutine[Any, Any, list[str]] = bare_async(1)
+    await coroutine
+    await bare_async("1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await stacked_async()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+# In a class the object, the class or nothing is bound as without a guard.
+
+
+class Service:
+    @mh.circuit_breaker
+    def bare(self, number: int) -> list[str]:
+        return [str(number)]
+
+    @mh.circuit_breaker(key="{number}")
+    def called(self, number: int) -> list[str]:
+        return [str(number)]
+
+    @breaker
+    async def method_async(self, number: int) -> list[str]:
+        return [str(number)]
+
+    @classmethod
+    @breaker
+    def of_class_outside(cls, number: int) -> list[str]:
+        return [str(number)]
+
+    @breaker
+    @classmethod
+    def of_class_inside(cls, number: int) -> list[str]:
+        return [str(number)]
+
+    @mh.circuit_breaker
+    @classmethod
+    def of_class_bare(cls, number: int) -> list[str]:
+        return [str(number)]
+
+    @staticmethod
+    @mh.timeout
+    def static_outside(number: int) -> list[str]:
+        return [str(number)]
+
+    @breaker
+    @staticmethod
+    def static_inside(number: int) -> list[str]:
+        return [str(number)]
+
+    @mh.timeout
+    @staticmethod
+    def static_bare(number: int) -> list[str]:
+        return [str(number)]
+
+    @property
+    @breaker
+    def got(self) -> list[str]:
+        return []
+
+
+async def use_methods(service: Service) -> None:
+    assert_type(service.bare(1), list[str])
+    assert_type(service.called(number=1), list[str])
+    assert_type(await service.method_async(1), list[str])
+    assert_type(Service.of_class_outside(1), list[str])
+    assert_type(service.of_class_inside(1), list[str])
+    assert_type(Service.of_class_bare(1), list[str])
+    assert_type(Service.static_outside(1), list[str])
+    assert_type(service.static_inside(1), list[str])
+    assert_type(service.static_bare(1), list[str])
+    assert_type(service.got, list[str])
+    assert_type(Service.bare(service, 1), list[str])
+    service.bare("1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    service.called()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    Service.of_class_inside("1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+# Policies are objects, too.
+
+
+class Adder:
+    def __call__(self, number: int) -> int:
+        return number + 1
+
+
+async def use_policies(limit: mh.Timeout) -> None:
+    assert_type(breaker.call(plain, 1, "a", flag=True), list[str])
+    assert_type(breaker.call(lambda: 5), int)
+    assert_type(await breaker.acall(plain_async, 1, "a", flag=True), list[str])
+    assert_type(limit.call(plain, 1), list[str])
+    assert_type(await limit.acall(plain_async, 1), list[str])
+    breaker.call(plain, "1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await breaker.acall(plain, 1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    assert_type(breaker(Adder()), Adder)
+    with breaker as entered:
+        assert_type(entered, mh.CircuitBreaker)
+    async with breaker as entered_async:
+        assert_type(entered_async, mh.CircuitBreaker)
+    with breaker.isolated():
+        pass
+    assert_type(breaker.stats(), BreakerStats)
+    assert_type(breaker.state, mh.CircuitState)
+    assert_type(breaker.name, str)
+
+
+def wrong_settings() -> None:
+    mh.circuit_breaker(failure_threshold="5")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    mh.circuit_breaker(treshold=5)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    mh.timeout(mode="never")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+# The registry, events, deadlines and errors.
+
+
+def use_the_rest(registry: mh.Registry, error: mh.CircuitOpenError, late: mh.TimeoutError) -> None:
+    assert_type(mh.registry, mh.Registry)
+    assert_type(registry.stats(), RegistryStats)
+    assert_type(registry.stats()["name"], Stats)
+    assert_type(registry.stats().to_dict(), dict[str, Any])
+    assert_type(registry.circuit_breakers["name"], mh.CircuitBreaker)
+    assert_type(registry.timeouts["name"], mh.Timeout)
+    assert_type(mh.remaining(), float | None)
+    assert_type(mh.deadline("2s"), AbstractContextManager[None])
+    assert_type(error.retry_after, float | None)
+    assert_type(error.last_failure, str | None)
+    assert_type(late.timeout, float | None)
+    assert_type(log_events(), Subscription)
+
+    def listener(event: CircuitChanged) -> None:
+        assert_type(event.new, str)
+
+    assert_type(mh.subscribe(listener, CircuitChanged), Subscription)
+
+    def on_any(event: Event) -> int:
+        return len(event.name)
+
+    with mh.subscribe(on_any) as subscription:
+        assert_type(subscription, Subscription)
+
+
+# What a user writes around a guarded function.
+
+
+def higher(fn: Callable[[int], list[str]]) -> list[str]:
+    return fn(1)
+
+
+def higher_async(fn: Callable[[int], Awaitable[list[str]]]) -> Awaitable[list[str]]:
+    return fn(1)
+
+
+assert_type(higher(bare), list[str])
+assert_type(higher(stacked), list[str])
+assert_type(higher_async(bare_async), Awaitable[list[str]])
+higher(bare_async)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
