@@ -36,7 +36,7 @@ class Results:
         # Annotations are looked up late: at decoration they may name what does not exist yet.
         return Codec.for_type(_return_type(self._fn)) if self._given == "auto" else self._given
 
-    # In a local store, what must be decoded is in a tuple, and everything else is the result itself.
+    # In a local store, what must be decoded is in a tuple; everything else is the result itself.
 
     def pack(self, result: Any) -> Packed:
         """Return what a record keeps of ``result``; never raises an Exception."""

@@ -26,7 +26,8 @@ from meshhook.runtime.expiry import Expired
 
 _PROTOTYPE = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.py_object)
 _set_async_exc = _PROTOTYPE(("PyThreadState_SetAsyncExc", ctypes.pythonapi))
-_NOTHING = ctypes.py_object()
+_CHANCES = 3
+"""Jumps back that a thread makes for an exception that is on its way; it comes at the first."""
 
 keys = itertools.count()
 """Where a call gets the key of its entry."""
@@ -67,13 +68,21 @@ class Watchdog:
     def settle(self, key: int) -> None:
         """Make sure that the exception for a call will not come any more. Call it in its thread.
 
-        It may come while this runs; then call this again.
+        It may come at the first bytecodes of this; then call it again.
         """
         thread = threading.get_ident()
+        try:
+            with self._lock:
+                if self._firing.get(thread) != key:
+                    return
+            # Let it come. Taking it back would leave CPython 3.11 and 3.12 looking for it at each
+            # call for good, and under a tracer 3.11 would never get past one.
+            for _ in range(_CHANCES):
+                pass
+        except Expired as exc:
+            if exc.limit != key:
+                raise
         with self._lock:
-            if self._firing.get(thread) != key:
-                return
-            _set_async_exc(thread, _NOTHING)
             del self._firing[thread]
         self._bell.put(None)
 

@@ -59,11 +59,11 @@ def test_the_caller_can_catch_it_as_an_exception(mode: Any) -> None:
             time.sleep(0.001)
 
     try:
-        mh.timeout(0.02, mode=mode).call(work)
-    except Exception as error:
-        assert type(error) is mh.TimeoutError
+        with pytest.raises(Exception) as caught:
+            mh.timeout(0.02, mode=mode).call(work)
     finally:
         release.set()
+    assert caught.type is mh.TimeoutError
 
 
 @pytest.mark.parametrize("mode", MODES)
