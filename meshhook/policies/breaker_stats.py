@@ -20,11 +20,15 @@ _GRAVITY = (
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class WindowStats:
-    """The live window: rates are shares of calls, None while there are no calls."""
+    """The live window: ``calls`` have ended, ``overdue`` ones run past ``slow_call_duration``.
+
+    Rates are shares from 0 to 1, None while there are no calls; overdue ones are among the slow.
+    """
 
     calls: int
     failures: int
     slow: int
+    overdue: int
     failure_rate: float | None
     slow_rate: float | None
 
@@ -79,7 +83,7 @@ def circuit_stats(name: str, circuit: Circuit, now: float, sketch: Sketch | None
         retry_after = max(0.0, phase.remaining(now))
     window = None
     if isinstance(phase, Closed) and phase.window is not None:
-        phase.advance(now)
+        phase.catch_up(now)
         totals = phase.totals()
         window = WindowStats(
             **totals._asdict(), failure_rate=totals.failure_rate, slow_rate=totals.slow_rate

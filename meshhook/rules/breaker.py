@@ -119,6 +119,23 @@ class Closed(Phase):
             self.since, self.until = self.window.since, self.window.until
             self.watch = self.watch or self._remarkable()
 
+    def catch_up(self, now: float) -> None:
+        """Bring the window up to ``now``, and count as slow what runs for too long by then."""
+        self.advance(now)
+        limit = self.rules.slow_call_duration
+        while limit is not None and self.running:
+            permit = next(iter(self.running))
+            started = self.running[permit] = min(self.running[permit], now)
+            if now - started <= limit:
+                break
+            del self.running[permit]
+            self.overdue[permit] = None
+
+    def judge_running(self, now: float) -> str | None:
+        """Judge by the calls that are slow before they have returned."""
+        self.catch_up(now)
+        return self._too_slow(self.totals()) if self.overdue else None
+
     def succeeded(self) -> str | None:
         """Judge after a success that is in ``ok`` already; return the reason to open, if any."""
         self.streak = 0
@@ -134,28 +151,11 @@ class Closed(Phase):
             return f"{self.streak} failures in a row"
         return self._judge()
 
-    def judge_running(self, now: float) -> str | None:
-        """Count calls that run past ``slow_call_duration`` as slow before they return."""
-        limit = self.rules.slow_call_duration
-        while limit is not None and self.running:
-            permit = next(iter(self.running))
-            started = self.running[permit] = min(self.running[permit], now)
-            if now - started <= limit:
-                break
-            del self.running[permit]
-            self.overdue[permit] = None
-        if not self.overdue:
-            return None
-        self.advance(now)
-        return self._judge()
-
     def totals(self) -> Totals:
-        """Sum up the window, with calls that are overdue among the slow ones."""
+        """Sum up the window."""
         if self.window is None:
             return Totals(0, 0, 0)
-        calls, failures, slow = self.window.totals(self.ok)
-        overdue = len(self.overdue)
-        return Totals(calls + overdue, failures, slow + overdue)
+        return self.window.totals(self.ok)._replace(overdue=len(self.overdue))
 
     def _remarkable(self) -> bool:
         totals = self.totals()
@@ -171,15 +171,26 @@ class Closed(Phase):
         few = totals.calls < rules.minimum_calls
         # A success only ever lowers the rates, except that it may be the one that makes them count.
         self.watch = watched or (few and (totals.failures > 0 or totals.slow > 0))
-        if few or not self.trips or not totals.calls:
+        return self._too_many_failures(totals) or self._too_slow(totals)
+
+    def _too_many_failures(self, totals: Totals) -> str | None:
+        # Of calls that still run nobody knows yet whether they fail.
+        threshold = self.rules.failure_rate_threshold
+        return self._too_high("failure rate", totals.failure_rate, totals.calls, threshold)
+
+    def _too_slow(self, totals: Totals) -> str | None:
+        threshold = self.rules.slow_call_rate_threshold
+        calls = totals.calls + totals.overdue
+        return self._too_high("slow call rate", totals.slow_rate, calls, threshold)
+
+    def _too_high(
+        self, what: str, rate: float | None, calls: int, threshold: float | None
+    ) -> str | None:
+        if not self.trips or calls < self.rules.minimum_calls:
             return None
-        for what, rate, threshold in (
-            ("failure rate", totals.failure_rate, rules.failure_rate_threshold),
-            ("slow call rate", totals.slow_rate, rules.slow_call_rate_threshold),
-        ):
-            if threshold is not None and rate is not None and rate >= threshold:
-                return f"{what} {rate:.0%} of {totals.calls} calls"
-        return None
+        if threshold is None or rate is None or rate < threshold:
+            return None
+        return f"{what} {rate:.0%} of {calls} calls"
 
 
 class MetricsOnly(Closed):
@@ -354,7 +365,7 @@ class Circuit:
         current = phase is self.phase
         if current and isinstance(phase, Closed):
             # First, so that this outcome is booked at the time of its end.
-            phase.advance(now)
+            phase.catch_up(now)
         if failed:
             self.failures += 1
             self.last_failure = error

@@ -17,11 +17,12 @@ BUCKETS = 10
 
 
 class Totals(NamedTuple):
-    """What a window holds at one moment."""
+    """What a window holds at one moment: calls that have ended, and overdue ones that still run."""
 
     calls: int
     failures: int
     slow: int
+    overdue: int = 0
 
     @property
     def failure_rate(self) -> float | None:
@@ -30,8 +31,9 @@ class Totals(NamedTuple):
 
     @property
     def slow_rate(self) -> float | None:
-        """Slow calls as a share of calls, or None without calls."""
-        return self.slow / self.calls if self.calls else None
+        """Slow and overdue calls as a share of all, or None without any."""
+        calls = self.calls + self.overdue
+        return (self.slow + self.overdue) / calls if calls else None
 
 
 class Window(Protocol):

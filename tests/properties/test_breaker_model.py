@@ -45,7 +45,7 @@ class Model:
         """Return a ticket, or None if the call is refused."""
         if self.state is State.OPEN and now - self.began >= self.rules.reset_timeout:
             self.enter(State.HALF_OPEN, now, self.attempt)
-        if self.state is State.CLOSED and self._overdue(now) and self.too_bad(now):
+        if self.state is State.CLOSED and self._overdue(now) and self.too_slow(now):
             self.enter(State.OPEN, now)
         if self.state is State.HALF_OPEN:
             self.running = {
@@ -95,7 +95,8 @@ class Model:
     def in_window(self, now: float) -> list[tuple[float, bool, bool]]:
         if self.rules.window_calls is not None:
             return self.outcomes[-self.rules.window_calls :]
-        assert self.rules.window is not None
+        if self.rules.window is None:
+            return []
         width = self.rules.window / 10
         current = math.floor((now - self.began) / width)
         return [
@@ -113,24 +114,22 @@ class Model:
         return count
 
     def too_bad(self, now: float) -> bool:
+        """Judge an outcome that has just come in."""
         rules = self.rules
         if rules.failure_threshold is not None and self.streak() >= rules.failure_threshold:
             return True
-        if rules.window is None and rules.window_calls is None:
+        failures = [failed for _, failed, _ in self.in_window(now)]
+        return self.too_slow(now) or self.reaches(rules.failure_rate_threshold, failures)
+
+    def too_slow(self, now: float) -> bool:
+        """Judge what is slow by now, running calls included."""
+        slow = [slow for _, _, slow in self.in_window(now)] + [True] * self._overdue(now)
+        return self.reaches(self.rules.slow_call_rate_threshold, slow)
+
+    def reaches(self, threshold: float | None, marks: list[bool]) -> bool:
+        if threshold is None or len(marks) < max(1, self.rules.minimum_calls):
             return False
-        recent, overdue = self.in_window(now), self._overdue(now)
-        calls = len(recent) + overdue
-        if calls < rules.minimum_calls or not calls:
-            return False
-        failures = sum(failed for _, failed, _ in recent)
-        slow = sum(each for _, _, each in recent) + overdue
-        return (
-            rules.failure_rate_threshold is not None
-            and failures / calls >= rules.failure_rate_threshold
-        ) or (
-            rules.slow_call_rate_threshold is not None
-            and slow / calls >= rules.slow_call_rate_threshold
-        )
+        return sum(marks) / len(marks) >= threshold
 
 
 rules = st.builds(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from typing import Any
 
 import pytest
 
+from meshhook.runtime import watchdog as watchdog_module
 from meshhook.runtime.expiry import Expired
 from meshhook.runtime.watchdog import Watchdog, keys
 
@@ -66,39 +69,72 @@ def test_a_second_one_waits_until_the_first_is_settled(dog: Watchdog) -> None:
     assert dog._firing == {}
 
 
-def test_settling_takes_back_what_has_not_come_yet(dog: Watchdog) -> None:
-    """Sent to a thread that looks away, it is gone when it looks again."""
+def test_settling_lets_come_what_is_on_its_way(dog: Watchdog) -> None:
+    """Sent while the call waits for the lock, it comes inside of settling and nowhere else."""
     key = next(keys)
-    go, settled = threading.Event(), threading.Event()
-    caught: list[BaseException] = []
+    fires, ended, thread = threading.Event(), threading.Event(), threading.get_ident()
 
-    def work() -> None:
-        try:
-            dog.watched[key] = (threading.get_ident(), 10.0)
-            go.set()
-            settled_by_other.acquire()
-            settled.set()
-        except BaseException as error:
-            caught.append(error)
+    def fire_slowly() -> None:
+        with dog._lock:
+            dog._firing[thread] = key
+            fires.set()
+            time.sleep(0.005)  # the call waits for the lock by now
+            watchdog_module._set_async_exc(thread, type("Mine", (Expired,), {"limit": key}))
+        ended.set()
 
-    settled_by_other = threading.Lock()
-    settled_by_other.acquire()
-    thread = threading.Thread(target=work)
-    thread.start()
-    go.wait(5.0)
-    time.sleep(0.005)  # it is waiting for the lock by now
-    dog._fire_due(30.0)
-    # Only the thread itself settles; lend it our hand, for it cannot run.
-    monkey = threading.get_ident
-    threading.get_ident = lambda: thread.ident or 0
+    helper = threading.Thread(target=fire_slowly)
+    helper.start()
     try:
+        while not fires.is_set():
+            pass
         dog.settle(key)
+        for _ in range(1_000):
+            pass
     finally:
-        threading.get_ident = monkey
-    settled_by_other.release()
-    thread.join(5.0)
-    assert caught == []
-    assert settled.is_set()
+        helper.join(5.0)
+    assert dog._firing == {}
+    assert ended.is_set()
+
+
+def test_settling_lets_the_exception_of_another_limit_pass(dog: Watchdog) -> None:
+    """It is not ours to keep, and what was on its way to us is still to be settled."""
+    key, thread = next(keys), threading.get_ident()
+    dog._firing[thread] = key
+
+    class Interrupted:
+        def __enter__(self) -> None:
+            raise Expired("another")
+
+        def __exit__(self, *_: object) -> None: ...
+
+    dog._lock = Interrupted()  # type: ignore[assignment]
+    with pytest.raises(Expired) as caught:
+        dog.settle(key)
+    assert caught.value.limit == "another"
+    assert dog._firing == {thread: key}
+
+
+@pytest.mark.fault
+def test_an_interrupt_leaves_nothing_that_a_tracer_trips_over() -> None:
+    """Taken back, it made CPython 3.11 look for it for ever at the first traced call."""
+    program = """
+import sys
+import meshhook as mh
+
+def spin():
+    while True:
+        pass
+
+try:
+    mh.timeout(0.02, mode="interrupt").call(spin)
+except mh.TimeoutError:
+    sys.settrace(lambda *_: None)
+    print((lambda: "went on")())
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30.0, check=True
+    )
+    assert ran.stdout == "went on\n"
 
 
 def test_a_thread_that_is_gone_is_forgotten(dog: Watchdog) -> None:

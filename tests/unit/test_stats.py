@@ -33,6 +33,7 @@ def test_statistics_are_plain_data() -> None:
         "calls": 1,
         "failures": 0,
         "slow": 0,
+        "overdue": 0,
         "failure_rate": 0.0,
         "slow_rate": 0.0,
     }
