@@ -55,7 +55,7 @@ from meshhook.runtime.aio import ASYNCIO
 from meshhook.runtime.blocking import BLOCKING, run_blocking
 from meshhook.runtime.protocol import Runtime
 from meshhook.settings import Duration
-from meshhook.stores.protocol import Force, Get, Record, Store, Stored
+from meshhook.stores.protocol import DirectStore, Force, Get, Record, Store, Stored
 from meshhook.stores.protocol import Key as StoreKey
 
 P = ParamSpec("P")
@@ -98,9 +98,8 @@ class Idempotent(Policy):
         self.counters = make_counters()
         # Arguments are nobody's business outside of this process.
         self._longest = LONGEST_FINGERPRINT if self.local else 0
-        # A store that can be asked without a message answers the straight path in half the time.
-        self.straight = all(hasattr(self.store, each) for each in ("done", "begin", "finish"))
-        self._done = self.store.done if self.straight else _nothing_done
+        self.direct = self.store if isinstance(self.store, DirectStore) else None
+        self._done = _nothing_done if self.direct is None else self.direct.done
         self._scope: Scope | None = None
 
     @classmethod
@@ -188,7 +187,7 @@ class Idempotent(Policy):
         kwargs: dict[str, Any],
     ) -> Any:
         """Execute the call, or wait for its result."""
-        claim = take(self, at, fingerprint) if self.straight else None
+        claim = take(self, at, fingerprint)
         if claim is None:
             claim, kept = run_blocking(obtain(self, BLOCKING, at, fingerprint))
             if claim is None:
@@ -219,7 +218,7 @@ class Idempotent(Policy):
         kwargs: dict[str, Any],
     ) -> Any:
         """Execute the call, or wait for its result, async."""
-        claim = take(self, at, fingerprint) if self.straight else None
+        claim = take(self, at, fingerprint)
         if claim is None:
             claim, kept = await obtain(self, ASYNCIO, at, fingerprint)
             if claim is None:
@@ -257,9 +256,9 @@ class Idempotent(Policy):
 
     def _ended_straight(self, claim: Claim, kind: Any, payload: Any) -> bool:
         """End an execution without waiting; False if there is more to it than that."""
-        if not self.straight or not claim.fence:
+        if self.direct is None or not claim.fence:
             return False
-        answer = self.store.finish(claim.at, claim.owner, kind, payload, self.settings.ttl)
+        answer = self.direct.finish(claim.at, claim.owner, kind, payload, self.settings.ttl)
         if type(answer) is not Stored:
             return False
         claim.rest()

@@ -83,12 +83,14 @@ class Patience:
 
 def take(policy: Idempotent, at: Key, fingerprint: str | None) -> Claim | None:
     """Take a key if nobody has it and the store answers at once, for either colour."""
+    if policy.direct is None:
+        return None
     claim = Claim(policy, at, fingerprint)
     try:
         if policy.flights.join_or_get(at, claim) is not claim:
             return None
         lease, retention = policy.settings.lease, policy.running_retention
-        answer = policy.store.begin(at, claim.owner, fingerprint, lease, retention)
+        answer = policy.direct.begin(at, claim.owner, fingerprint, lease, retention)
         if type(answer) is Acquired:
             _acquired(policy, claim, answer)
             return claim

@@ -6,6 +6,7 @@ error of its own. It never leaves meshhook: the driver that set the limit raises
 
 from __future__ import annotations
 
+import gc
 import types
 from typing import Any
 
@@ -28,9 +29,12 @@ def is_interruptible(frame: types.FrameType | None) -> bool:
     """Tell whether raising in ``frame`` does no harm.
 
     Between two lines of a policy, state would be left half changed and a result that is already
-    there would be lost; inside ``__del__`` the exception would be printed and forgotten.
+    there would be lost; inside ``__del__`` and what the garbage collector calls, the exception
+    would be printed and forgotten.
     """
     if frame is None or frame.f_code.co_name == "__del__":
+        return False
+    if any(getattr(each, "__code__", None) is frame.f_code for each in gc.callbacks):
         return False
     module = str(frame.f_globals.get("__name__"))
     return not module.startswith(_OWN_CODE) or module.startswith(_USER_CODE)

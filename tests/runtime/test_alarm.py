@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 import time
@@ -39,6 +40,21 @@ def test_own_code_and_finalisers_are_not_interrupted(
 ) -> None:
     """The user's code may be interrupted anywhere else."""
     assert is_interruptible(frame_in(module, function)) is expected
+
+
+def test_what_the_garbage_collector_calls_is_not_interrupted() -> None:
+    """An exception there would be printed and forgotten."""
+    seen = []
+
+    def called(_phase: str, _info: dict[str, int]) -> None:
+        seen.append(is_interruptible(sys._getframe()))
+
+    gc.callbacks.append(called)
+    try:
+        gc.collect()
+    finally:
+        gc.callbacks.remove(called)
+    assert set(seen) == {False}
 
 
 def test_no_frame_is_not_interrupted() -> None:

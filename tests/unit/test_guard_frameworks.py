@@ -201,8 +201,10 @@ def test_pytest_sees_arguments_and_marks(tmp_path: Path) -> None:
 
 def test_click_commands() -> None:
     """A guard is a Click command, above and below Click's own decorators."""
-    click = pytest.importorskip("click")
-    runner = pytest.importorskip("click.testing").CliRunner()
+    import click
+    from click.testing import CliRunner
+
+    runner = CliRunner()
 
     def say(times: int, word: str) -> None:
         """Say a word."""
@@ -303,7 +305,6 @@ async def ask(app: Any, path: str, query: str = "") -> tuple[int, Any]:
 
 def test_fastapi_routes_and_dependencies() -> None:
     """Routes and dependencies that are guarded get their parameters, in either colour."""
-    pytest.importorskip("fastapi")
     # Annotations are evaluated where they are written, so this is a module of its own.
     module: dict[str, Any] = {"__name__": "guarded_app"}
     exec(compile(FASTAPI, "guarded_app.py", "exec"), module)
