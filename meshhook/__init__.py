@@ -1,6 +1,7 @@
 """Resilience for Python functions, sync and async: stackable decorators over shared state."""
 
 from meshhook import errors, events
+from meshhook.canonical import idempotency_key
 from meshhook.deadline import check_deadline, deadline, remaining
 from meshhook.errors import (
     CircuitOpenError,
@@ -19,14 +20,13 @@ from meshhook.errors import (
     TimeoutError,
 )
 from meshhook.events import subscribe
-from meshhook.fingerprint import idempotency_key
 from meshhook.guard import Guard
 from meshhook.policies.circuit_breaker import CircuitBreaker, circuit_breaker
 from meshhook.policies.idempotent import Idempotent, idempotent
-from meshhook.policies.idempotent_claim import current
+from meshhook.policies.idempotent.claim import current
 from meshhook.policies.timeout import Timeout, timeout
 from meshhook.registry import Registry
-from meshhook.rules.breaker import State as CircuitState
+from meshhook.rules.phases import State as CircuitState
 from meshhook.stores.memory import MemoryStore
 from meshhook.stores.redis import RedisStore
 

@@ -14,7 +14,7 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 logger = logging.getLogger("meshhook.events")
 
@@ -97,9 +97,7 @@ class StoreFailed(Event):
     error: str
 
 
-EventT = TypeVar("EventT", bound=Event)
-
-_lock = threading.Lock()
+_lock = threading.RLock()
 _subscribers: tuple[tuple[tuple[type[Event], ...], Callable[[Any], object]], ...] = ()
 
 

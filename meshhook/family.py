@@ -27,11 +27,23 @@ class Member(Protocol):
 M = TypeVar("M", bound=Member)
 
 
+def _as_it_is(_: object) -> None:
+    """Welcome a member by leaving it alone."""
+
+
 class Family(Generic[M]):
     """States by key. Safe to share between threads and tasks."""
 
-    def __init__(self, make: Callable[[], M], idle: Callable[[M], bool], max_keys: int) -> None:
+    def __init__(
+        self,
+        make: Callable[[], M],
+        idle: Callable[[M], bool],
+        max_keys: int,
+        welcome: Callable[[M], object] = _as_it_is,
+    ) -> None:
+        """``welcome`` sees each new state under the lock, just before it becomes a member."""
         self._make = make
+        self._welcome = welcome
         self._idle = idle
         self._max_keys = max_keys
         self.renew_locks()
@@ -89,8 +101,10 @@ class Family(Generic[M]):
     def _place(self, key: Hashable, made: M) -> M:
         if len(self._members) >= self._max_keys and not self._evict():
             if self._overflow is None:
+                self._welcome(made)
                 self._overflow = made
             return self._overflow
+        self._welcome(made)
         self._members[key] = made
         self._hand.append(key)
         return made
@@ -107,7 +121,12 @@ class Family(Generic[M]):
             self._hand.append(key)
         return False
 
+    def all_members(self) -> list[M]:
+        """Return the states; who is welcomed after this is not among them, all others are."""
+        with self._lock:
+            return self.members()
+
     def members(self) -> list[M]:
-        """Return the states, the overflow included."""
+        """Return the states, the overflow included. Takes no lock."""
         overflow = [] if self._overflow is None else [self._overflow]
         return [*self._members.copy().values(), *overflow]

@@ -20,7 +20,7 @@ Key: TypeAlias = str | tuple[str, ...] | Callable[..., Any]
 KeyOf: TypeAlias = Callable[[tuple[Any, ...], dict[str, Any]], Any]
 """A compiled key: from positional and keyword arguments to the value that tells calls apart."""
 
-_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def compile_key(key: Key, fn: Callable[..., Any]) -> KeyOf:
@@ -29,8 +29,8 @@ def compile_key(key: Key, fn: Callable[..., Any]) -> KeyOf:
         if inspect.iscoroutinefunction(key):
             raise ConfigurationError(f"key must be a plain function, not an async one, got {key!r}")
         return _compile_callable(key, fn)
-    fields = _fields(key)
-    getters = [_compile_field(field, key, fn) for field in fields]
+    fields = fields_of(key)
+    getters = [compile_field(field, key, fn) for field in fields]
     if len(getters) == 1:
         return getters[0]
     return lambda args, kwargs: tuple([getter(args, kwargs) for getter in getters])
@@ -55,7 +55,8 @@ def bind_arguments(
     return bound.arguments
 
 
-def _fields(key: str | tuple[str, ...]) -> list[str]:
+def fields_of(key: str | tuple[str, ...]) -> list[str]:
+    """Return the names in a key that is a template or a tuple."""
     if isinstance(key, str):
         try:
             parts = list(string.Formatter().parse(key))
@@ -87,16 +88,17 @@ def _is_text(field: object) -> bool:
     return isinstance(field, str)
 
 
-def _compile_field(field: str, key: object, fn: Callable[..., Any]) -> KeyOf:
+def compile_field(field: str, key: object, fn: Callable[..., Any]) -> KeyOf:
+    """Compile one name of a key, such as ``order.id``; ``key`` is for the error."""
     name, _, path = field.partition(".")
     parameters = signature_of(fn).parameters
     parameter = parameters.get(name)
     if (
         parameter is None
-        or parameter.kind in _VARIADIC
+        or parameter.kind in VARIADIC
         or not all(part.isidentifier() for part in field.split("."))
     ):
-        possible = [each.name for each in parameters.values() if each.kind not in _VARIADIC]
+        possible = [each.name for each in parameters.values() if each.kind not in VARIADIC]
         raise ConfigurationError(
             f"key {key!r} names {field!r}, which is no argument of "
             f"{getattr(fn, '__qualname__', fn)}; it has {', '.join(possible) or 'none'}"
@@ -132,7 +134,7 @@ def _compile_callable(key: Callable[..., Any], fn: Callable[..., Any]) -> KeyOf:
         wanted = inspect.signature(key).parameters
     except (TypeError, ValueError):
         return lambda args, kwargs: key(*args, **kwargs)
-    names = [name for name, each in wanted.items() if each.kind not in _VARIADIC]
+    names = [name for name, each in wanted.items() if each.kind not in VARIADIC]
     rest = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in wanted.values())
     by_position = any(
         each.kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL)

@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
-from meshhook.flights import Flight
+from meshhook.runtime.flights import Flight
 from meshhook.stores.protocol import Store
 
 

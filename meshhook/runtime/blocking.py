@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from meshhook.flights import Flight
+from meshhook.runtime.flights import Flight
 from meshhook.stores.protocol import Store
 
 T = TypeVar("T")

@@ -172,7 +172,7 @@ class Worker:
         self._pipe.close()
 
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 _idle: list[Worker] = []  # guarded by _lock; the last one was busy most recently
 _all: set[Worker] = set()
 
@@ -229,7 +229,7 @@ def open_answer(answer: Answer, pid: int | None) -> Any:
 
 def _after_fork_in_child() -> None:
     global _lock  # noqa: PLW0603 - another thread may have held it at the fork
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     _idle.clear()
     for worker in _all:
         worker.hang_up()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from meshhook.flights import Flight
+from meshhook.runtime.flights import Flight
 from meshhook.stores.protocol import Store
 
 

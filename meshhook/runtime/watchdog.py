@@ -48,7 +48,8 @@ class Watchdog:
     def _start_anew(self) -> None:
         self.watched.clear()
         self.wakes_at = float("inf")
-        self._lock = threading.Lock()
+        # Reentrant, as all of these: a signal handler may call what comes back in here.
+        self._lock = threading.RLock()
         self._firing: dict[int, int] = {}  # guarded by _lock; by thread, the key of the call
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None  # written under _lock

@@ -24,7 +24,8 @@ HAND_OVER_SECONDS = 60.0
 """For how long a worker that was chosen waits for its job: long, for the job must not be lost."""
 
 _names = itertools.count(1)
-_lock = threading.Lock()
+# Reentrant, as all of these: a signal handler may call what comes back in here.
+_lock = threading.RLock()
 _idle: list[_Worker] = []  # guarded by _lock; the last one was busy most recently
 
 
@@ -163,7 +164,7 @@ class Abandoned:
     __slots__ = ("__weakref__", "_lock", "running", "total")
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self.running = 0  # both written under _lock
         self.total = 0
         _all_abandoned.add(self)
@@ -189,7 +190,7 @@ class Abandoned:
 
     def forget(self) -> None:
         """Start anew in a forked child, where none of the threads is there."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self.running = 0
 
 
@@ -198,7 +199,7 @@ _all_abandoned: weakref.WeakSet[Abandoned] = weakref.WeakSet()
 
 def _after_fork_in_child() -> None:
     global _lock  # noqa: PLW0603 - another thread may have held it at the fork
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     _idle.clear()
     for each in _all_abandoned:
         each.forget()

@@ -17,7 +17,7 @@ import enum
 import json
 import typing
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from meshhook.stores.tags import TAGS, Tag, tag_of
 
@@ -39,17 +39,6 @@ class NotRepresentableError(TypeError):
 
 class UndecodableError(ValueError):
     """A text is not what this codec writes: damaged, of another version, or of unknown classes."""
-
-
-def is_immutable(value: object) -> bool:
-    """Tell whether a value may be kept and handed out as it is, without a copy."""
-    return type(value) in IMMUTABLE
-
-
-class Encoded(NamedTuple):
-    """A value that a local store keeps as text, so that no caller can change another's copy."""
-
-    text: str
 
 
 class Codec:
@@ -100,14 +89,6 @@ class Codec:
             # What a hostile text makes the types below raise has no bounds.
             raise UndecodableError(f"the text cannot be read: {type(error).__name__}") from None
         raise UndecodableError("the text cannot be read: it goes on after its end, or too deep")
-
-    def keep(self, value: Any) -> Any:
-        """Return what a local store may keep: the value if immutable, else Encoded."""
-        return value if type(value) in IMMUTABLE else Encoded(self.encode(value))
-
-    def give(self, kept: Any) -> Any:
-        """Return the value that :meth:`keep` was given, a new object for each caller."""
-        return self.decode(kept.text) if type(kept) is Encoded else kept
 
     def _tagged(self, value: Any, depth: int) -> Any:
         kind = type(value)

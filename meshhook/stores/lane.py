@@ -102,7 +102,8 @@ class Lane:
         _lanes.add(self)
 
     def _make_anew(self) -> None:
-        self._lock = threading.Lock()
+        # Reentrant: a coroutine that is thrown away ends wherever the collector runs, in here too.
+        self._lock = threading.RLock()
         self._queue: queue.SimpleQueue[Pending | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None  # guarded by _lock
         self._trouble = ""  # guarded by _lock; why callers fail at once, if they do

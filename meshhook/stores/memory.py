@@ -139,7 +139,8 @@ class MemoryStore:
         self._running: dict[Key, Kept] = {}
         self._settled: OrderedDict[Key, Kept] = OrderedDict()
         self._turns: deque[tuple[Key, int]] = deque()  # each kept record once, by its fence
-        self._lock = threading.Lock()
+        # Reentrant: a coroutine that is thrown away ends wherever the collector runs, in here too.
+        self._lock = threading.RLock()
         # Starting at the wall clock keeps fences growing over a restart of the process.
         self._fences = itertools.count(time.time_ns() // 1_000)
         self._verbs: dict[type, Callable[..., Any]] = {
@@ -320,7 +321,7 @@ def _shown(known: Kept | None, now: float) -> Record | None:
 
 def _make_locks_anew() -> None:
     for store in list(_stores):
-        store._lock = threading.Lock()
+        store._lock = threading.RLock()
 
 
 os.register_at_fork(after_in_child=_make_locks_anew)

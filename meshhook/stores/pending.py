@@ -57,7 +57,8 @@ class Pending:
         self.command = command
         self.due = _monotonic() + bound
         self._carrier = carrier
-        self._lock = threading.Lock()
+        # Reentrant: a coroutine that is thrown away ends wherever the collector runs, in here too.
+        self._lock = threading.RLock()
         # guarded by _lock
         self._answer: Any = None
         self._error: Exception | None = None

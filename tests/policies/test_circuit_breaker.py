@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextvars
 import json
 import logging
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -340,7 +342,18 @@ def test_reset_timeout_may_be_a_function(
     assert seen == [(n, "ConnectionError") for n in (1, 2, 3, 1)]
 
 
-@pytest.mark.parametrize("answer", [float("nan"), float("inf"), "soon"])
+@pytest.mark.parametrize("answer", [90, 90.0, timedelta(seconds=90), "90s", "1.5m"])
+def test_a_computed_reset_timeout_may_be_any_duration(
+    answer: Any, upstream: Upstream, registry: mh.Registry, frozen: Any
+) -> None:
+    """What may be written as the setting may be returned by the function."""
+    breaker = mh.circuit_breaker(
+        "db", initial_state="open", reset_timeout=lambda *_: answer, registry=registry
+    )
+    assert breaker.stats().retry_after == pytest.approx(90)
+
+
+@pytest.mark.parametrize("answer", [float("nan"), float("inf"), -1.0, "soon", None])
 def test_a_broken_reset_timeout_falls_back(
     answer: Any, upstream: Upstream, registry: mh.Registry, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -422,6 +435,73 @@ def test_isolated_restores_an_open_circuit(
     with breaker.isolated():
         frozen.tick(10)
     assert (breaker.state, breaker.stats().retry_after) == ("open", pytest.approx(30))
+
+
+def test_what_kept_a_circuit_open_outlives_isolation(
+    upstream: Upstream, registry: mh.Registry, frozen: Any
+) -> None:
+    """The time that was worked out when it opened is not worked out again."""
+    asked: list[int] = []
+
+    def longer(attempt: int, exc: Exception | None) -> float:
+        asked.append(attempt)
+        return 5.0
+
+    class BusyError(Exception):
+        retry_after = 40.0
+
+    def busy() -> None:
+        raise BusyError
+
+    breaker = mh.circuit_breaker("db", failure_threshold=1, reset_timeout=longer, registry=registry)
+    with pytest.raises(BusyError):
+        breaker.call(busy)
+    with breaker.isolated():
+        frozen.tick(10)
+    assert (breaker.stats().retry_after, asked) == (pytest.approx(30), [1])
+
+
+def test_isolation_holds_for_keys_that_come_during_it(registry: mh.Registry) -> None:
+    """A new key is refused as well, and is as any other when the block ends."""
+    breaker = mh.circuit_breaker("api", key="{host}", registry=registry)
+    fetch = breaker(lambda host: host)
+    fetch("known")
+    with breaker.isolated(), breaker.isolated():
+        for host in ("known", "new"):
+            with pytest.raises(mh.CircuitOpenError) as caught:
+                fetch(host)
+            assert caught.value.state == "forced_open"
+    assert [fetch("known"), fetch("new"), fetch("later")] == ["known", "new", "later"]
+    assert breaker.stats().states == {"closed": 3}
+
+
+def test_a_state_set_during_isolation_holds_for_new_keys_too(registry: mh.Registry) -> None:
+    """What somebody sets wins for all keys, known or new."""
+    breaker = mh.circuit_breaker("api", key="{host}", registry=registry)
+    fetch = breaker(lambda host: host)
+    fetch("known")
+    with breaker.isolated():
+        breaker.disable()
+        assert [fetch("known"), fetch("new")] == ["known", "new"]
+    assert breaker.stats().states == {"disabled": 2}
+
+
+def test_a_circuit_that_joins_late_begins_as_it_was_set_meanwhile(registry: mh.Registry) -> None:
+    """It was made before somebody forced all circuits open, and joined after that."""
+    breaker = mh.circuit_breaker("api", key="{host}", registry=registry)
+    fetch = breaker(lambda host: host)
+    family = breaker._family
+    assert family is not None
+    make = family._make
+
+    def make_slowly() -> Any:
+        made = make()
+        breaker.force_open()
+        return made
+
+    family._make = make_slowly
+    with pytest.raises(mh.CircuitOpenError, match="forced-open"):
+        fetch("a")
 
 
 def test_reset_during_isolation_wins(upstream: Upstream, registry: mh.Registry) -> None:
@@ -515,6 +595,14 @@ def test_async_block_forms(registry: mh.Registry) -> None:
     asyncio.run(_blocks(breaker))
     stats = breaker.stats()
     assert (stats.successes, stats.failures, stats.rejected) == (2, 1, 1)
+
+
+def test_a_block_is_left_where_it_was_entered(registry: mh.Registry) -> None:
+    """Another context cannot know of the block; the error says so."""
+    breaker = mh.circuit_breaker("db", registry=registry)
+    contextvars.copy_context().run(breaker.__enter__)
+    with pytest.raises(RuntimeError, match="left in another context than it was entered in"):
+        breaker.__exit__(None, None, None)
 
 
 def test_a_family_has_no_block_form(registry: mh.Registry) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 import meshhook as mh
 from meshhook import events
-from meshhook.flights import flights_of
+from meshhook.runtime.flights import flights_of
 from tests.colours import Colour
 
 

@@ -372,9 +372,9 @@ class TestSignal:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """There, auto means a thread."""
-        from meshhook.policies import timeout_settings
+        from meshhook.policies.timeout import settings
 
-        monkeypatch.setattr(timeout_settings, "HAS_SIGNALS", False)
+        monkeypatch.setattr(settings, "HAS_SIGNALS", False)
         with pytest.raises(mh.ConfigurationError, match="mode='signal' needs setitimer"):
             mh.timeout(1.0, mode="signal")
 
@@ -415,10 +415,9 @@ class TestAuto:
 
     def test_without_signals_it_takes_a_worker(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """On systems that have none."""
-        import importlib
+        from meshhook.policies.timeout import policy
 
-        module = importlib.import_module("meshhook.policies.timeout")
-        monkeypatch.setattr(module, "HAS_SIGNALS", False)
+        monkeypatch.setattr(policy, "HAS_SIGNALS", False)
         assert mh.timeout(5.0).call(threading.get_ident) != threading.get_ident()
 
     def test_errors_of_the_worker_are_counted_once(self) -> None:

@@ -18,7 +18,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from meshhook.rules.breaker import Circuit, Permit, Rules, State
+from meshhook.rules.breaker import Circuit
+from meshhook.rules.phases import Permit, Rules, State
 
 QUARTER = 0.25
 reached: Counter[str] = Counter()
@@ -159,6 +160,9 @@ rules = st.builds(
     minimum_calls=st.sampled_from([1, 3, 5]),
     reset_timeout=st.just(2.0),
     half_open_timeout=st.just(1.5),
+).filter(
+    # The settings of a breaker see to it: a rate comes with a window.
+    lambda rules: rules.slow_call_rate_threshold is None or rules.window or rules.window_calls
 )
 
 

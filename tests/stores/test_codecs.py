@@ -26,10 +26,8 @@ from hypothesis import strategies as st
 from meshhook.stores.codecs import (
     MAX_DEPTH,
     Codec,
-    Encoded,
     NotRepresentableError,
     UndecodableError,
-    is_immutable,
 )
 
 CODEC = Codec()
@@ -435,30 +433,6 @@ def test_an_odd_value_is_refused_and_not_raised_from() -> None:
 
     with pytest.raises(NotRepresentableError):
         CODEC.encode([Odd()])
-
-
-@pytest.mark.parametrize("value", [None, True, 7, 1.5, "text", "~odd", b"raw", 1j])
-def test_immutable_values_are_kept_as_they_are(value: Any) -> None:
-    """A local store keeps and gives the very object."""
-    assert is_immutable(value)
-    assert CODEC.keep(value) is value
-    assert CODEC.give(value) is value
-
-
-@pytest.mark.parametrize("value", [[1], {"a": 1}, (1,), Level.LOW, Text("a"), {1}])
-def test_other_values_are_kept_as_text(value: Any) -> None:
-    """What may be changed, or hold what may be changed, is a new object for each caller."""
-    assert not is_immutable(value)
-    codec = Codec([Level])
-    if isinstance(value, Text):
-        with pytest.raises(NotRepresentableError):
-            codec.keep(value)
-        return
-    kept = codec.keep(value)
-    assert type(kept) is Encoded
-    assert value == codec.give(kept)
-    if not isinstance(value, Level):
-        assert codec.give(kept) is not codec.give(kept)
 
 
 ATOMS = (

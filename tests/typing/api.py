@@ -12,7 +12,7 @@ from typing import Any, assert_type
 import meshhook as mh
 from meshhook.events import CircuitChanged, Event, Subscription
 from meshhook.observe.logging import log_events
-from meshhook.policies.breaker_stats import BreakerStats
+from meshhook.policies.circuit_breaker.stats import BreakerStats
 from meshhook.registry import RegistryStats
 from meshhook.stats import Stats
 

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 import meshhook as mh
-from meshhook import clock
 from meshhook.deadline import current
 
 
@@ -137,10 +136,3 @@ def test_threads_have_the_deadline_of_the_context_they_run_in() -> None:
         thread.join()
     assert seen[:2] == [None, None]
     assert seen[2] is not None
-
-
-def test_the_clock_is_looked_up_at_each_call(frozen: Any) -> None:
-    """Whatever replaces ``time.monotonic`` moves meshhook's clock."""
-    before = clock.monotonic()
-    frozen.tick(12.5)
-    assert clock.monotonic() - before == pytest.approx(12.5)

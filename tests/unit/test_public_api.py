@@ -29,7 +29,7 @@ DRIVERS = {
 }
 """The only modules that import what is not in the standard library."""
 
-CORE = {"registry", "policy", "guard", "family", "forks", "keys", "fingerprint"}
+CORE = {"registry", "policy", "guard", "family", "forks", "keys", "canonical"}
 """What policies stand on, and what rules, runtime and stores do not know."""
 
 
@@ -185,7 +185,7 @@ def test_drivers_are_imported_when_needed(file: str) -> None:
     [
         ("rules", {"rules", "errors"}),
         ("stores", {"stores", "errors", "settings", "deadline", "forks"}),
-        ("runtime", {"runtime", "stores", "errors", "deadline", "flights", "forks"}),
+        ("runtime", {"runtime", "stores", "errors", "deadline", "forks"}),
     ],
 )
 def test_arrows_point_down(folder: str, known: set[str]) -> None:
@@ -207,7 +207,7 @@ def test_nobody_below_knows_who_looks_on(file: str) -> None:
 
 def test_the_core_knows_no_policy() -> None:
     """What policies stand on does not import them."""
-    for name in (*CORE, "errors", "events", "settings", "deadline", "stats", "clock"):
+    for name in (*CORE, "errors", "events", "settings", "deadline", "stats"):
         known = ours(FILES[f"{name}.py"])
         assert not [each for each in known if each.startswith("policies")], name
 

@@ -9,7 +9,7 @@ import pickle
 import pytest
 
 import meshhook as mh
-from meshhook.policies.breaker_stats import BreakerStats
+from meshhook.policies.circuit_breaker.stats import BreakerStats
 from meshhook.stats import Stats
 
 

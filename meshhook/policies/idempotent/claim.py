@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from meshhook import events
 from meshhook.errors import LeaseLostError, StoreError
-from meshhook.flights import Flight
-from meshhook.heartbeat import HEARTBEAT, Beat
 from meshhook.runtime.aio import ASYNCIO
 from meshhook.runtime.blocking import BLOCKING, run_blocking
+from meshhook.runtime.flights import Flight
+from meshhook.runtime.heartbeat import HEARTBEAT, Beat
 from meshhook.stores.protocol import Acquired, Key, Lost, Renew
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, overload
 
 if TYPE_CHECKING:
-    from meshhook.policies.idempotent_results import Outcome
+    from meshhook.policies.idempotent.results import Outcome
     from meshhook.policy import Policy
 
 P = ParamSpec("P")

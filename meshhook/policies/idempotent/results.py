@@ -17,7 +17,7 @@ from meshhook.errors import ResultUnavailableError
 from meshhook.stores.codecs import IMMUTABLE, Codec
 
 if TYPE_CHECKING:
-    from meshhook.policies.idempotent_settings import IdempotentSettings, ResultCodec
+    from meshhook.policies.idempotent.settings import IdempotentSettings, ResultCodec
 
 Packed = tuple[Literal["value", "opaque"], Any]
 

@@ -14,8 +14,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from meshhook.canonical import bounded, canonical
 from meshhook.errors import ConfigurationError
-from meshhook.fingerprint import bounded, canonical
 from meshhook.keys import Key, compile_key
 from meshhook.stores.protocol import Store
 
@@ -24,7 +24,7 @@ At: TypeAlias = tuple[str, str | int | bytes]
 other keys are canonical, as bytes."""
 
 _serials = itertools.count(1)
-_lock = threading.Lock()
+_lock = threading.RLock()
 _taken: weakref.WeakKeyDictionary[Store, weakref.WeakValueDictionary[str, Any]]
 _taken = weakref.WeakKeyDictionary()
 

@@ -38,7 +38,7 @@ class LockedNumber:
     __slots__ = ("_lock", "_value")
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._value = 0
 
     def __iadd__(self, more: int) -> Self:

@@ -1,9 +1,8 @@
-"""idempotent: execute a call once per key, and answer whoever comes later with its result.
+"""The policy of idempotent functions: its names, its keys, and what it says when it refuses.
 
 At least once, with one recorded outcome: a call that raised, or whose process died, is executed
-again; while one is being executed, the others wait for it or are refused. How keys are obtained and
-given back is in :mod:`meshhook.policies.idempotent_flow`; here they get names and drivers. With a
-local store, neither a first call nor a replay needs a coroutine of ours.
+again; while one is being executed, the others wait for it or are refused. The drivers answer calls;
+how keys are obtained and given back is in :mod:`meshhook.policies.idempotent.flow`.
 """
 
 from __future__ import annotations
@@ -12,58 +11,46 @@ import itertools
 import math
 import os
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final, Literal, ParamSpec, Self, TypeVar, overload
+from typing import Any, Literal, ParamSpec, Self, TypeVar, overload
 
 from meshhook import events, guard
+from meshhook.canonical import digest
 from meshhook.errors import (
     ConfigurationError,
     IdempotencyError,
     MissingKeyError,
-    ResultUnavailableError,
     StoreError,
 )
-from meshhook.fingerprint import (
-    LONGEST_FINGERPRINT,
+from meshhook.keys import Key
+from meshhook.policies.idempotent import drivers
+from meshhook.policies.idempotent.claim import Claim
+from meshhook.policies.idempotent.fingerprint import (
+    LONGEST,
     Fingerprint,
     compile_fingerprint,
-    digest,
     fingerprint_of_call,
 )
-from meshhook.flights import flights_of
-from meshhook.keys import Key
-from meshhook.policies.idempotent_claim import Claim
-from meshhook.policies.idempotent_flow import (
-    finish,
-    is_other_call,
-    obtain,
-    other_call,
-    release,
-    take,
-)
-from meshhook.policies.idempotent_names import Scope, compile_at
-from meshhook.policies.idempotent_results import Outcome, Results
-from meshhook.policies.idempotent_settings import (
+from meshhook.policies.idempotent.names import Scope, compile_at
+from meshhook.policies.idempotent.results import Outcome, Results
+from meshhook.policies.idempotent.settings import (
     IdempotentSettings,
     ResultCodec,
     idempotent_settings,
 )
-from meshhook.policies.idempotent_stats import IdempotentStats, make_counters
-from meshhook.policies.idempotent_typing import AsyncIdempotentFunction, IdempotentFunction
+from meshhook.policies.idempotent.signatures import AsyncIdempotentFunction, IdempotentFunction
+from meshhook.policies.idempotent.stats import IdempotentStats, make_counters
 from meshhook.policy import Policy
 from meshhook.registry import Registry
 from meshhook.runtime.aio import ASYNCIO
 from meshhook.runtime.blocking import BLOCKING, run_blocking
+from meshhook.runtime.flights import flights_of
 from meshhook.runtime.protocol import Runtime
 from meshhook.settings import Duration
-from meshhook.stores.protocol import DirectStore, Force, Get, Record, Store, Stored
-from meshhook.stores.protocol import Key as StoreKey
+from meshhook.stores.protocol import DirectStore, Force, Get, Record, Store
 
 P = ParamSpec("P")
 R = TypeVar("R")
 ErrorT = TypeVar("ErrorT", bound=IdempotencyError)
-
-_RELEASED: Final = ("released", None)
-
 
 _numbers = itertools.count(1)
 
@@ -97,9 +84,9 @@ class Idempotent(Policy):
         self.new_owner: Callable[[], Any] = _numbers.__next__ if self.local else _token
         self.counters = make_counters()
         # Arguments are nobody's business outside of this process.
-        self._longest = LONGEST_FINGERPRINT if self.local else 0
+        self._longest = LONGEST if self.local else 0
         self.direct = self.store if isinstance(self.store, DirectStore) else None
-        self._done = _nothing_done if self.direct is None else self.direct.done
+        self.done = _nothing_done if self.direct is None else self.direct.done
         self._scope: Scope | None = None
 
     @classmethod
@@ -136,35 +123,13 @@ class Idempotent(Policy):
 
     def bind(self, call: Callable[..., Any], fn: Callable[..., Any]) -> Callable[..., Any]:
         """Make the sync driver."""
-        at_of, fingerprint_of, results = self._reading(fn)
-        done, replay, execute = self._done, self._replay, self._execute
-
-        def guarded(*args: Any, **kwargs: Any) -> Any:
-            at = at_of(args, kwargs)
-            fingerprint = None if fingerprint_of is None else fingerprint_of(args, kwargs)
-            kept = done(at)
-            if kept is not None:
-                return replay(at, fingerprint, results, kept)
-            return execute(at, fingerprint, results, call, args, kwargs)
-
-        return guarded
+        return drivers.once(self, call, *self._reading(fn))
 
     def bind_async(
         self, call: Callable[..., Awaitable[Any]], fn: Callable[..., Any]
     ) -> Callable[..., Awaitable[Any]]:
         """Make the async driver."""
-        at_of, fingerprint_of, results = self._reading(fn)
-        done, replay, execute = self._done, self._replay, self._execute_async
-
-        async def guarded(*args: Any, **kwargs: Any) -> Any:
-            at = at_of(args, kwargs)
-            fingerprint = None if fingerprint_of is None else fingerprint_of(args, kwargs)
-            kept = done(at)
-            if kept is not None:
-                return replay(at, fingerprint, results, kept)
-            return await execute(at, fingerprint, results, call, args, kwargs)
-
-        return guarded
+        return drivers.once_async(self, call, *self._reading(fn))
 
     def _reading(self, fn: Callable[..., Any]) -> tuple[Any, Any, Results]:
         """Compile what reads a call of ``fn``: its place, its fingerprint and its results."""
@@ -177,119 +142,20 @@ class Idempotent(Policy):
             Results(self.settings, fn),
         )
 
-    def _execute(
-        self,
-        at: StoreKey,
-        fingerprint: str | None,
-        results: Results,
-        call: Callable[..., Any],
-        args: Any,
-        kwargs: dict[str, Any],
-    ) -> Any:
-        """Execute the call, or wait for its result."""
-        claim = take(self, at, fingerprint)
-        if claim is None:
-            claim, kept = run_blocking(obtain(self, BLOCKING, at, fingerprint))
-            if claim is None:
-                return self._replay(at, fingerprint, results, kept)
-        try:
-            claim.enter()
-            result = call(*args, **kwargs)
-            if type(result) not in guard.PLAIN:
-                guard.check_result(result)
-            packed = results.pack(result)
-        except BaseException as exc:
-            claim.leave()
-            if not self._ended_straight(claim, *_RELEASED):
-                run_blocking(release(self, BLOCKING, claim, exc))
-            raise
-        claim.leave()
-        if self._ended_straight(claim, *packed):
-            return result
-        return run_blocking(finish(self, BLOCKING, claim, results, result, packed))
-
-    async def _execute_async(
-        self,
-        at: StoreKey,
-        fingerprint: str | None,
-        results: Results,
-        call: Callable[..., Awaitable[Any]],
-        args: Any,
-        kwargs: dict[str, Any],
-    ) -> Any:
-        """Execute the call, or wait for its result, async."""
-        claim = take(self, at, fingerprint)
-        if claim is None:
-            claim, kept = await obtain(self, ASYNCIO, at, fingerprint)
-            if claim is None:
-                return self._replay(at, fingerprint, results, kept)
-        try:
-            claim.enter()
-            result = await call(*args, **kwargs)
-            packed = results.pack(result)
-        except BaseException as exc:
-            claim.leave()
-            if not self._ended_straight(claim, *_RELEASED):
-                await release(self, ASYNCIO, claim, exc)
-            raise
-        claim.leave()
-        if self._ended_straight(claim, *packed):
-            return result
-        return await finish(self, ASYNCIO, claim, results, result, packed)
-
-    def _replay(self, at: Any, fingerprint: str | None, results: Results, kept: Any) -> Any:
-        """Answer a call with what a record keeps, if it is of the same call."""
-        if is_other_call(kept.fingerprint, fingerprint):
-            raise other_call(self, at)
-        try:
-            result = results.unpack(kept)
-        except ValueError as error:
-            raise self.refused(
-                ResultUnavailableError, at, f"was executed already, but of its result {error}"
-            ) from None
-        self.counters.replay()
-        if events.wanted(events.ResultReplayed):
-            events.emit(
-                events.ResultReplayed(policy=self.kind, name=self.name, key_hash=self.key_hash(at))
-            )
-        return result
-
-    def _ended_straight(self, claim: Claim, kind: Any, payload: Any) -> bool:
-        """End an execution without waiting; False if there is more to it than that."""
-        if self.direct is None or not claim.fence:
-            return False
-        answer = self.direct.finish(claim.at, claim.owner, kind, payload, self.settings.ttl)
-        if type(answer) is not Stored:
-            return False
-        claim.rest()
-        if kind == "released":
-            claim.land()
-            self.counters.add("released")
-        else:
-            claim.land(kind, payload)
-            self.counters.execute()
-        return True
-
     def run(self, key: Any, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Execute the sync ``fn`` once for ``key``, which is given here and not by a template."""
         if guard.is_async(fn):
             raise TypeError(f"{fn!r} is async: use `await policy.arun(key, fn, ...)`")
-        at, fingerprint, results = self._direct(key, fn, args, kwargs)
-        kept = self._done(at)
-        if kept is not None:
-            return self._replay(at, fingerprint, results, kept)  # type: ignore[no-any-return]
-        return self._execute(at, fingerprint, results, fn, args, kwargs)  # type: ignore[no-any-return]
+        reading = self._direct(key, fn, args, kwargs)
+        return drivers.answer(self, *reading, fn, args, kwargs)  # type: ignore[no-any-return]
 
     async def arun(
         self, key: Any, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
     ) -> R:
         """Execute the async ``fn`` once for ``key``."""
-        at, fingerprint, results = self._direct(key, fn, args, kwargs)
-        kept = self._done(at)
-        if kept is not None:
-            return self._replay(at, fingerprint, results, kept)  # type: ignore[no-any-return]
-        return await self._execute_async(  # type: ignore[no-any-return]
-            at, fingerprint, results, fn, args, kwargs
+        reading = self._direct(key, fn, args, kwargs)
+        return await drivers.answer_async(  # type: ignore[no-any-return]
+            self, *reading, fn, args, kwargs
         )
 
     def clear(self, key: Any) -> None:

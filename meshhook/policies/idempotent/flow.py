@@ -22,8 +22,8 @@ from meshhook.errors import (
     ReentrantCallError,
     StoreError,
 )
-from meshhook.flights import Flight
-from meshhook.policies.idempotent_claim import Claim
+from meshhook.policies.idempotent.claim import Claim
+from meshhook.runtime.flights import Flight
 from meshhook.stores.protocol import (
     TOMBSTONE,
     Acquired,
@@ -36,7 +36,7 @@ from meshhook.stores.protocol import (
 
 if TYPE_CHECKING:
     from meshhook.policies.idempotent import Idempotent
-    from meshhook.policies.idempotent_results import Packed, Results
+    from meshhook.policies.idempotent.results import Packed, Results
     from meshhook.runtime.protocol import Runtime
 
 _FIRST_PAUSE = 0.005

@@ -8,7 +8,6 @@ refusals and transitions take the lock, decide with a fresh clock, and tell even
 from __future__ import annotations
 
 import contextlib
-import math
 import threading
 import time
 from collections.abc import Awaitable, Callable, Hashable, Iterator
@@ -19,7 +18,8 @@ from meshhook import events, forks, guard
 from meshhook.errors import CircuitOpenError, RejectedError
 from meshhook.family import Family
 from meshhook.keys import Key, compile_key
-from meshhook.policies.breaker_settings import (
+from meshhook.policies.circuit_breaker import drivers
+from meshhook.policies.circuit_breaker.settings import (
     FALLBACK_RESET_TIMEOUT,
     BreakerSettings,
     Judge,
@@ -28,12 +28,13 @@ from meshhook.policies.breaker_settings import (
     matches,
     names_rejections,
 )
-from meshhook.policies.breaker_stats import BreakerStats, circuit_stats, family_stats
+from meshhook.policies.circuit_breaker.stats import BreakerStats, circuit_stats, family_stats
 from meshhook.policy import Policy
 from meshhook.registry import Registry
-from meshhook.rules.breaker import Change, Circuit, Closed, Open, Permit, Phase, State
+from meshhook.rules.breaker import Change, Circuit
+from meshhook.rules.phases import Closed, Open, Permit, Phase, State
 from meshhook.rules.sketch import Sketch
-from meshhook.settings import Duration
+from meshhook.settings import Duration, duration
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -58,11 +59,13 @@ class CircuitBreaker(Policy):
     def __init__(self, settings: BreakerSettings, registry: Registry) -> None:
         super().__init__(settings, registry)
         self._initial = settings.initial_state
+        self._isolations = 0  # guarded by _lock
+        self._isolating = False
         self._sketch = Sketch() if settings.rules.slow_call_duration is not None else None
         self._records_rejections = names_rejections(settings.record)
         self._family: Family[Circuit] | None = None
         if settings.key is not None:
-            self._family = Family(self._make_circuit, _is_idle, settings.max_keys)
+            self._family = Family(self._make_circuit, _is_idle, settings.max_keys, self._welcome)
         self._made_at = time.monotonic()
         self._single: Circuit | None = None
         self.renew_locks()
@@ -70,7 +73,8 @@ class CircuitBreaker(Policy):
 
     def renew_locks(self) -> None:
         """Make the locks anew, in a forked child."""
-        self._lock = threading.Lock()
+        # Reentrant: a coroutine that is thrown away ends wherever the collector runs, in here too.
+        self._lock = threading.RLock()
         if self._family is not None:
             self._family.renew_locks()
 
@@ -92,32 +96,25 @@ class CircuitBreaker(Policy):
     def bind(self, call: Callable[..., Any], fn: Callable[..., Any]) -> Callable[..., Any]:
         """Make the sync driver."""
         if self._family is not None:
-            return self._bind_family(self._family, call, fn)
+            return drivers.keyed(self, self._family, compile_key(self.settings.key or "", fn), call)
         if not self._is_straight():
-            circuit = self._circuit
-            return lambda *args, **kwargs: self._run(
-                circuit, self._admit(circuit), call, args, kwargs
-            )
+            return drivers.admitted(self, self._circuit, call)
         if self.settings.rules.window is not None:
-            return self._bind_windowed(call)
-        return self._bind_straight(call)
+            return drivers.windowed(self, self._circuit, call)
+        return drivers.straight(self, self._circuit, call)
 
     def bind_async(
         self, call: Callable[..., Awaitable[Any]], fn: Callable[..., Any]
     ) -> Callable[..., Awaitable[Any]]:
         """Make the async driver."""
         if self._family is not None:
-            return self._bind_family_async(self._family, call, fn)
+            key_of = compile_key(self.settings.key or "", fn)
+            return drivers.keyed_async(self, self._family, key_of, call)
         if not self._is_straight():
-            circuit = self._circuit
-
-            async def gated(*args: Any, **kwargs: Any) -> Any:
-                return await self._run_async(circuit, self._admit(circuit), call, args, kwargs)
-
-            return gated
+            return drivers.admitted_async(self, self._circuit, call)
         if self.settings.rules.window is not None:
-            return self._bind_windowed_async(call)
-        return self._bind_straight_async(call)
+            return drivers.windowed_async(self, self._circuit, call)
+        return drivers.straight_async(self, self._circuit, call)
 
     def _is_straight(self) -> bool:
         """Tell whether a success needs no lock: nothing to time, nothing to judge, and a GIL."""
@@ -126,163 +123,6 @@ class CircuitBreaker(Policy):
             and self.settings.record_result is None
             and guard.GIL_ENABLED
         )
-
-    def _bind_straight(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        circuit, plain = self._circuit, guard.PLAIN
-
-        def guarded(*args: Any, **kwargs: Any) -> Any:
-            phase = circuit.phase
-            if not phase.straight:
-                return self._run(circuit, self._admit(circuit), call, args, kwargs)
-            try:
-                result = call(*args, **kwargs)
-            except BaseException as exc:
-                self._settle_error(circuit, phase, exc)
-                raise
-            if type(result) not in plain:
-                guard.check_result(result)
-            phase.ok += 1
-            if phase.watch:
-                self._watched_success(circuit, phase)
-            return result
-
-        return guarded
-
-    def _bind_windowed(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        circuit, plain = self._circuit, guard.PLAIN
-
-        def guarded(*args: Any, **kwargs: Any) -> Any:
-            phase = circuit.phase
-            if not phase.straight:
-                return self._run(circuit, self._admit(circuit), call, args, kwargs)
-            try:
-                result = call(*args, **kwargs)
-            except BaseException as exc:
-                self._settle_error(circuit, phase, exc)
-                raise
-            if type(result) not in plain:
-                guard.check_result(result)
-            if not phase.since <= time.monotonic() < phase.until:
-                self._roll(circuit, phase)
-            phase.ok += 1
-            if phase.watch:
-                self._watched_success(circuit, phase)
-            return result
-
-        return guarded
-
-    def _bind_straight_async(
-        self, call: Callable[..., Awaitable[Any]]
-    ) -> Callable[..., Awaitable[Any]]:
-        circuit = self._circuit
-
-        async def guarded(*args: Any, **kwargs: Any) -> Any:
-            phase = circuit.phase
-            if not phase.straight:
-                return await self._run_async(circuit, self._admit(circuit), call, args, kwargs)
-            try:
-                result = await call(*args, **kwargs)
-            except BaseException as exc:
-                self._settle_error(circuit, phase, exc)
-                raise
-            phase.ok += 1
-            if phase.watch:
-                self._watched_success(circuit, phase)
-            return result
-
-        return guarded
-
-    def _bind_windowed_async(
-        self, call: Callable[..., Awaitable[Any]]
-    ) -> Callable[..., Awaitable[Any]]:
-        circuit = self._circuit
-
-        async def guarded(*args: Any, **kwargs: Any) -> Any:
-            phase = circuit.phase
-            if not phase.straight:
-                return await self._run_async(circuit, self._admit(circuit), call, args, kwargs)
-            try:
-                result = await call(*args, **kwargs)
-            except BaseException as exc:
-                self._settle_error(circuit, phase, exc)
-                raise
-            if not phase.since <= time.monotonic() < phase.until:
-                self._roll(circuit, phase)
-            phase.ok += 1
-            if phase.watch:
-                self._watched_success(circuit, phase)
-            return result
-
-        return guarded
-
-    def _bind_family(
-        self, family: Family[Circuit], call: Callable[..., Any], fn: Callable[..., Any]
-    ) -> Callable[..., Any]:
-        key_of = compile_key(self.settings.key or "", fn)
-
-        def guarded(*args: Any, **kwargs: Any) -> Any:
-            circuit = family.hold(key_of(args, kwargs))
-            try:
-                return self._run(circuit, self._admit(circuit), call, args, kwargs)
-            finally:
-                family.let_go(circuit)
-
-        return guarded
-
-    def _bind_family_async(
-        self,
-        family: Family[Circuit],
-        call: Callable[..., Awaitable[Any]],
-        fn: Callable[..., Any],
-    ) -> Callable[..., Awaitable[Any]]:
-        key_of = compile_key(self.settings.key or "", fn)
-
-        async def guarded(*args: Any, **kwargs: Any) -> Any:
-            circuit = family.hold(key_of(args, kwargs))
-            try:
-                return await self._run_async(circuit, self._admit(circuit), call, args, kwargs)
-            finally:
-                family.let_go(circuit)
-
-        return guarded
-
-    def _run(
-        self,
-        circuit: Circuit,
-        permit: Permit,
-        call: Callable[..., Any],
-        args: Any,
-        kwargs: dict[str, Any],
-    ) -> Any:
-        """Call with a permit: the path of every call that is not straight."""
-        try:
-            result = call(*args, **kwargs)
-            if type(result) not in guard.PLAIN:
-                guard.check_result(result)
-            failed = self._is_failure(result)
-        except BaseException as exc:
-            self._settle_error(circuit, permit, exc)
-            raise
-        self._settle_result(circuit, permit, failed=failed)
-        return result
-
-    async def _run_async(
-        self,
-        circuit: Circuit,
-        permit: Permit,
-        call: Callable[..., Awaitable[Any]],
-        args: Any,
-        kwargs: dict[str, Any],
-    ) -> Any:
-        """Call with a permit, async."""
-        try:
-            result = await call(*args, **kwargs)
-            failed = self._is_failure(result)
-        except BaseException as exc:
-            self._settle_error(circuit, permit, exc)
-            raise
-        self._settle_result(circuit, permit, failed=failed)
-        return result
 
     def _admit(self, circuit: Circuit) -> Permit:
         phase = circuit.phase
@@ -369,8 +209,11 @@ class CircuitBreaker(Policy):
             self._changed(change, exc)
 
     def _changed(self, change: Change, exc: Exception | None) -> None:
-        """Follow up a transition, with no lock held: the user's code may run here."""
+        """Follow up a transition that outcomes or time brought about, with no lock held."""
         self._decide_open_for(change.phase, exc)
+        self._tell(change)
+
+    def _tell(self, change: Change) -> None:
         if change.old is not change.phase.state and events.wanted(events.CircuitChanged):
             events.emit(
                 events.CircuitChanged(
@@ -391,14 +234,14 @@ class CircuitBreaker(Policy):
         open_for = phase.open_for
         if compute is not None:
             try:
-                open_for = float(compute(phase.attempt, exc))
+                open_for = duration("reset_timeout", compute(phase.attempt, exc), zero=True)
             except Exception:
                 events.logger.exception("reset_timeout of circuit %r failed", self._name)
                 open_for = FALLBACK_RESET_TIMEOUT
         told = getattr(exc, "retry_after", None)
         if isinstance(told, (int, float)) and told > 0:
             open_for = max(open_for, min(told, LONGEST_RETRY_AFTER))
-        phase.open_for = open_for if math.isfinite(open_for) else FALLBACK_RESET_TIMEOUT
+        phase.open_for = open_for
 
     def __enter__(self) -> Self:
         permit = self._admit(self._only_circuit("with"))
@@ -407,7 +250,12 @@ class CircuitBreaker(Policy):
 
     def __exit__(self, _kind: object, exc: BaseException | None, _traceback: object) -> None:
         entries = _entered.get()
-        index = next(i for i, (breaker, _) in enumerate(entries) if breaker is self)
+        index = next((i for i, (breaker, _) in enumerate(entries) if breaker is self), None)
+        if index is None:
+            raise RuntimeError(
+                f"a block of circuit {self.name!r} was left in another context than it was entered "
+                "in, so its outcome is not counted; leave it in the same task or thread"
+            )
         _entered.set(entries[:index] + entries[index + 1 :])
         permit = entries[index][1]
         if exc is None:
@@ -451,36 +299,43 @@ class CircuitBreaker(Policy):
         self._set(State.CLOSED)
 
     def _set(self, state: State) -> None:
-        circuits = self._circuits()
-        # From now on the circuits of new keys begin in this state as well.
-        self._initial = state
-        for circuit in circuits:
-            with self._lock:
-                change = circuit.set(state, time.monotonic())
-            if change is not None:
-                self._changed(change, None)
+        _ = self.name  # which raises for a breaker without circuits of its own
+        if self._family is not None:
+            # First, so that the circuits of new keys begin in this state as well.
+            self._initial = state
+        self._isolating = False
+        self._change_all(lambda circuit, now: circuit.set(state, now))
 
     @contextlib.contextmanager
     def isolated(self) -> Iterator[None]:
         """Refuse all calls inside the block; the last of several blocks restores the state."""
-        circuits = self._circuits()
-        for circuit in circuits:
-            with self._lock:
-                change = circuit.isolate(time.monotonic())
-            if change is not None:
-                self._changed(change, None)
+        _ = self.name
+        self._isolate(1)
         try:
             yield
         finally:
-            for circuit in circuits:
-                with self._lock:
-                    change = circuit.restore(time.monotonic())
-                if change is not None:
-                    self._changed(change, None)
+            self._isolate(-1)
 
-    def _circuits(self) -> list[Circuit]:
-        _ = self.name  # which raises for a breaker without circuits of its own
-        return [self._circuit] if self._family is None else self._family.members()
+    def _isolate(self, more: int) -> None:
+        with self._lock:
+            self._isolations = times = self._isolations + more
+            self._isolating = times > 0 and (more > 0 or self._isolating)
+        self._change_all(lambda circuit, now: circuit.isolate(times, now))
+
+    def _change_all(self, change_one: Callable[[Circuit, float], Change | None]) -> None:
+        circuits = [self._circuit] if self._family is None else self._family.all_members()
+        for circuit in circuits:
+            with self._lock:
+                change = change_one(circuit, time.monotonic())
+            if change is not None:
+                self._tell(change)
+
+    def _welcome(self, circuit: Circuit) -> None:
+        """Bring a circuit that joins the family into the state that was set since it was made."""
+        if circuit.phase.state is not self._initial:
+            circuit.set(self._initial, time.monotonic())
+        if self._isolating:
+            circuit.isolate(self._isolations, time.monotonic())
 
     def stats(self, key: Hashable = None) -> BreakerStats:
         """Return the counters, the window and the state; with ``key``, of that circuit alone."""
@@ -576,8 +431,7 @@ def circuit_breaker(
 
     Args:
         name: shared by all breakers of that name in the registry; without one, each function that
-        is
-            decorated has its own circuit, named after it.
+            is decorated has its own circuit, named after it.
         failure_threshold: failures in a row that open the circuit. Default 5, and no such rule when
             a rate is given.
         failure_rate_threshold: share of failures among the calls of the window that opens it.

@@ -95,7 +95,7 @@ class Flights:
         self._by_key.clear()
 
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 _tables: weakref.WeakKeyDictionary[Store, Flights] = weakref.WeakKeyDictionary()
 
 
@@ -110,7 +110,7 @@ def flights_of(store: Store) -> Flights:
 
 def _forget_all() -> None:
     global _lock  # noqa: PLW0603 - the parent may have held it while forking
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     for table in list(_tables.values()):
         table.forget()
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from meshhook.rules.breaker import Circuit, Closed, HalfOpen, Open, State
+from meshhook.rules.breaker import Circuit
+from meshhook.rules.phases import Closed, HalfOpen, Open, State
 from meshhook.rules.sketch import Sketch
 from meshhook.stats import Stats
 

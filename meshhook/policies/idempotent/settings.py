@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from meshhook.errors import ConfigurationError
-from meshhook.fingerprint import Fingerprint, check_fingerprint
 from meshhook.keys import Key
+from meshhook.policies.idempotent.fingerprint import Fingerprint, check_fingerprint
 from meshhook.settings import Duration, choice, count, duration, wrong
 from meshhook.stores.memory import MemoryStore
 from meshhook.stores.protocol import Store

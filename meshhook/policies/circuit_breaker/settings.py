@@ -8,13 +8,14 @@ from typing import Any, TypeAlias
 
 from meshhook.errors import ConfigurationError, RejectedError
 from meshhook.keys import Key
-from meshhook.rules.breaker import Rules, State
+from meshhook.rules.phases import Rules, State
 from meshhook.settings import Duration, count, duration, exceptions, share
 
 ExceptionTypes: TypeAlias = type[BaseException] | tuple[type[BaseException], ...]
 Judge: TypeAlias = ExceptionTypes | Callable[[Exception], bool]
 """Which exceptions: a type, several, or a predicate."""
-ResetTimeout: TypeAlias = Duration | Callable[[int, Exception | None], float]
+ResetTimeout: TypeAlias = Duration | Callable[[int, Exception | None], Duration]
+"""A duration, or what computes it from the number of openings in a row and the last exception."""
 
 FALLBACK_RESET_TIMEOUT = 60.0
 
@@ -24,7 +25,7 @@ class BreakerSettings:
     """What a circuit breaker was given, checked."""
 
     rules: Rules
-    reset_timeout: Callable[[int, Exception | None], float] | None
+    reset_timeout: Callable[[int, Exception | None], Duration] | None
     record: Judge
     ignore: Judge
     record_result: Callable[[Any], bool] | None

@@ -2,7 +2,7 @@
 
 A limit becomes the deadline of its call, so that whatever waits inside ends with it, and nested
 limits take the earliest. How a call is stopped is up to its driver, see
-:mod:`meshhook.policies.timeout_drivers`. A TimeoutError of meshhook means that one of its limits
+:mod:`meshhook.policies.timeout.drivers`. A TimeoutError of meshhook means that one of its limits
 ran out; one that the called code raises on its own account goes through untouched.
 """
 
@@ -17,15 +17,15 @@ from typing import Any, NamedTuple, ParamSpec, Self, TypeVar, overload
 from meshhook import events, guard
 from meshhook.deadline import current
 from meshhook.errors import ConfigurationError, RejectedError, TimeoutError
-from meshhook.policies import timeout_drivers as drivers
-from meshhook.policies.timeout_settings import (
+from meshhook.policies.timeout import drivers
+from meshhook.policies.timeout.settings import (
     ASYNC_MODES,
     HAS_SIGNALS,
     Mode,
     TimeoutSettings,
     timeout_settings,
 )
-from meshhook.policies.timeout_stats import Tally, TimeoutStats
+from meshhook.policies.timeout.stats import Tally, TimeoutStats
 from meshhook.policy import Policy
 from meshhook.registry import Registry
 from meshhook.runtime.timer import Entry, Timers

@@ -1,0 +1,5 @@
+"""circuit_breaker: stop calling what keeps failing, and try it again with care."""
+
+from meshhook.policies.circuit_breaker.policy import CircuitBreaker, circuit_breaker
+
+__all__ = ["CircuitBreaker", "circuit_breaker"]

@@ -1,0 +1,6 @@
+"""idempotent: execute a call once per key, and answer whoever comes later with its result."""
+
+from meshhook.policies.idempotent.claim import current
+from meshhook.policies.idempotent.policy import Idempotent, idempotent
+
+__all__ = ["Idempotent", "current", "idempotent"]

@@ -1,0 +1,201 @@
+"""The drivers of idempotent functions: find the record of a call, and replay or execute it.
+
+With a store that answers at once, neither a first call nor a replay needs a coroutine of ours;
+everything that may have to wait is in :mod:`meshhook.policies.idempotent.flow`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from meshhook import events, guard
+from meshhook.errors import ResultUnavailableError
+from meshhook.policies.idempotent.flow import (
+    finish,
+    is_other_call,
+    obtain,
+    other_call,
+    release,
+    take,
+)
+from meshhook.runtime.aio import ASYNCIO
+from meshhook.runtime.blocking import BLOCKING, run_blocking
+from meshhook.stores.protocol import Stored
+
+if TYPE_CHECKING:
+    from meshhook.policies.idempotent.claim import Claim
+    from meshhook.policies.idempotent.names import At
+    from meshhook.policies.idempotent.policy import Idempotent
+    from meshhook.policies.idempotent.results import Results
+
+Call: TypeAlias = Callable[..., Any]
+AsyncCall: TypeAlias = Callable[..., Awaitable[Any]]
+Read: TypeAlias = Callable[[tuple[Any, ...], dict[str, Any]], Any]
+
+_RELEASED: Final = ("released", None)
+
+
+def once(
+    policy: Idempotent, call: Call, at_of: Read, fingerprint_of: Read | None, results: Results
+) -> Call:
+    """Execute ``call`` once per key."""
+    done = policy.done
+
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        at = at_of(args, kwargs)
+        fingerprint = None if fingerprint_of is None else fingerprint_of(args, kwargs)
+        kept = done(at)
+        if kept is not None:
+            return replay(policy, at, fingerprint, results, kept)
+        return execute(policy, at, fingerprint, results, call, args, kwargs)
+
+    return guarded
+
+
+def once_async(
+    policy: Idempotent, call: AsyncCall, at_of: Read, fingerprint_of: Read | None, results: Results
+) -> AsyncCall:
+    """Execute ``call`` once per key, async."""
+    done = policy.done
+
+    async def guarded(*args: Any, **kwargs: Any) -> Any:
+        at = at_of(args, kwargs)
+        fingerprint = None if fingerprint_of is None else fingerprint_of(args, kwargs)
+        kept = done(at)
+        if kept is not None:
+            return replay(policy, at, fingerprint, results, kept)
+        return await execute_async(policy, at, fingerprint, results, call, args, kwargs)
+
+    return guarded
+
+
+def answer(
+    policy: Idempotent,
+    at: At,
+    fingerprint: str | None,
+    results: Results,
+    call: Call,
+    args: Any,
+    kwargs: dict[str, Any],
+) -> Any:
+    """Answer one call, whose place is known."""
+    kept = policy.done(at)
+    if kept is not None:
+        return replay(policy, at, fingerprint, results, kept)
+    return execute(policy, at, fingerprint, results, call, args, kwargs)
+
+
+async def answer_async(
+    policy: Idempotent,
+    at: At,
+    fingerprint: str | None,
+    results: Results,
+    call: AsyncCall,
+    args: Any,
+    kwargs: dict[str, Any],
+) -> Any:
+    """Answer one call, whose place is known, async."""
+    kept = policy.done(at)
+    if kept is not None:
+        return replay(policy, at, fingerprint, results, kept)
+    return await execute_async(policy, at, fingerprint, results, call, args, kwargs)
+
+
+def execute(
+    policy: Idempotent,
+    at: At,
+    fingerprint: str | None,
+    results: Results,
+    call: Call,
+    args: Any,
+    kwargs: dict[str, Any],
+) -> Any:
+    """Execute the call, or wait for its result."""
+    claim = take(policy, at, fingerprint)
+    if claim is None:
+        claim, kept = run_blocking(obtain(policy, BLOCKING, at, fingerprint))
+        if claim is None:
+            return replay(policy, at, fingerprint, results, kept)
+    try:
+        claim.enter()
+        result = call(*args, **kwargs)
+        if type(result) not in guard.PLAIN:
+            guard.check_result(result)
+        packed = results.pack(result)
+    except BaseException as exc:
+        claim.leave()
+        if not _ended_at_once(policy, claim, *_RELEASED):
+            run_blocking(release(policy, BLOCKING, claim, exc))
+        raise
+    claim.leave()
+    if _ended_at_once(policy, claim, *packed):
+        return result
+    return run_blocking(finish(policy, BLOCKING, claim, results, result, packed))
+
+
+async def execute_async(
+    policy: Idempotent,
+    at: At,
+    fingerprint: str | None,
+    results: Results,
+    call: AsyncCall,
+    args: Any,
+    kwargs: dict[str, Any],
+) -> Any:
+    """Execute the call, or wait for its result, async."""
+    claim = take(policy, at, fingerprint)
+    if claim is None:
+        claim, kept = await obtain(policy, ASYNCIO, at, fingerprint)
+        if claim is None:
+            return replay(policy, at, fingerprint, results, kept)
+    try:
+        claim.enter()
+        result = await call(*args, **kwargs)
+        packed = results.pack(result)
+    except BaseException as exc:
+        claim.leave()
+        if not _ended_at_once(policy, claim, *_RELEASED):
+            await release(policy, ASYNCIO, claim, exc)
+        raise
+    claim.leave()
+    if _ended_at_once(policy, claim, *packed):
+        return result
+    return await finish(policy, ASYNCIO, claim, results, result, packed)
+
+
+def replay(policy: Idempotent, at: At, fingerprint: str | None, results: Results, kept: Any) -> Any:
+    """Answer a call with what a record keeps, if it is of the same call."""
+    if is_other_call(kept.fingerprint, fingerprint):
+        raise other_call(policy, at)
+    try:
+        result = results.unpack(kept)
+    except ValueError as error:
+        raise policy.refused(
+            ResultUnavailableError, at, f"was executed already, but of its result {error}"
+        ) from None
+    policy.counters.replay()
+    if events.wanted(events.ResultReplayed):
+        events.emit(
+            events.ResultReplayed(
+                policy=policy.kind, name=policy.name, key_hash=policy.key_hash(at)
+            )
+        )
+    return result
+
+
+def _ended_at_once(policy: Idempotent, claim: Claim, kind: Any, payload: Any) -> bool:
+    """End an execution without waiting; False if there is more to it than that."""
+    if policy.direct is None or not claim.fence:
+        return False
+    answer = policy.direct.finish(claim.at, claim.owner, kind, payload, policy.settings.ttl)
+    if type(answer) is not Stored:
+        return False
+    claim.rest()
+    if kind == "released":
+        claim.land()
+        policy.counters.add("released")
+    else:
+        claim.land(kind, payload)
+        policy.counters.execute()
+    return True
