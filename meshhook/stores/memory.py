@@ -197,7 +197,7 @@ class MemoryStore:
             if not fence % _SWEEP:
                 self._sweep_locked(now)
             attempt = 1
-            waited = False
+            waited = taken_over = False
             # `_find_locked` spelled out, here and in `finish`: a call would cost a tenth of it all.
             known = self._settled.get(key) or self._running.get(key)
             if known is not None and (known.moment <= now < known.expires or known.lives(now)):
@@ -206,6 +206,7 @@ class MemoryStore:
                     return refused
                 attempt = known.attempt + 1
                 if known.kind == "running":
+                    taken_over = True
                     waited = known.waited
                     if fingerprint is None:
                         fingerprint = known.fingerprint
@@ -217,7 +218,7 @@ class MemoryStore:
                 del self._settled[key]
             elif len(self._settled) + len(self._running) > self.max_entries and self._settled:
                 self._settled.popitem(last=False)
-            return _answer(Acquired, (fence, attempt))
+            return _answer(Acquired, (fence, attempt, taken_over))
 
     @staticmethod
     def _refusal(

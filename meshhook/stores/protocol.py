@@ -102,10 +102,14 @@ class Record(NamedTuple):
 
 
 class Acquired(NamedTuple):
-    """The key is the owner's. ``fence`` grows with every owner; ``attempt`` counts from 1."""
+    """The key is the owner's. ``fence`` grows with every owner; ``attempt`` counts from 1.
+
+    ``taken_over`` tells that another owner held it and let its lease run out.
+    """
 
     fence: int
     attempt: int
+    taken_over: bool = False
 
 
 class Running(NamedTuple):

@@ -196,7 +196,7 @@ def _done(fields: list[bytes]) -> Done:
 
 
 _ANSWERS: dict[bytes, Callable[[list[bytes]], Any]] = {
-    b"acquired": lambda fields: Acquired(int(fields[0]), int(fields[1])),
+    b"acquired": lambda fields: Acquired(int(fields[0]), int(fields[1]), fields[2] == b"1"),
     b"running": lambda fields: Running(int(fields[0]), _seconds(fields[1]), unpack(fields[2])),
     b"done": _done,
     b"renewed": lambda fields: Renewed(_seconds(fields[0])),

@@ -7,6 +7,7 @@ collector cannot be made to run at such a moment, so the tests hold the lock the
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 from collections.abc import Callable, Iterator
 from types import coroutine
@@ -26,9 +27,9 @@ def suspended() -> Iterator[None]:
 
 
 def begun(guarded: Callable[..., Any], *args: Any) -> Any:
-    """Begin a call of ``guarded`` and stop where it suspends."""
+    """Begin a call of ``guarded`` in a context of its own, and stop where it suspends."""
     call = guarded(*args)
-    call.send(None)
+    contextvars.copy_context().run(call.send, None)
     return call
 
 

@@ -104,7 +104,7 @@ def test_the_comparison_tells_answers_apart() -> None:
     """The differential test would see another fence, kind or state."""
     player = Player(MemoryStore())
     first = player.play(Begin("key", "a", None, 60.0, 60.0))
-    assert first == ("Acquired", {"fence": 0, "attempt": 1})
+    assert first == ("Acquired", {"fence": 0, "attempt": 1, "taken_over": False})
     assert player.play(Begin("key", "b", None, 60.0, 60.0)) == (
         "Running",
         {"fence": 0, "remaining": 2, "fingerprint": None},

@@ -101,11 +101,12 @@ def test_another_owner_finds_it_running(key: Keyring) -> None:
 
 
 def test_a_lease_that_is_over_is_taken_over(key: Keyring) -> None:
-    """The next owner gets a larger fence and attempt 2; the first one has lost."""
+    """The next owner is told, and gets a larger fence and attempt 2; the first one has lost."""
     first = key.begin("a", lease=SHORT)
     time.sleep(SHORT)
     second = key.begin("b")
     assert type(second) is Acquired
+    assert (first.taken_over, second.taken_over) == (False, True)
     assert second.fence > first.fence
     assert second.attempt == 2
     assert type(key.renew("a")) is Lost

@@ -202,7 +202,7 @@ def _begin(policy: Idempotent, claim: Claim) -> Begin:
 
 def _acquired(policy: Idempotent, claim: Claim, answer: Acquired) -> None:
     claim.acquired(answer)
-    if getattr(answer, "taken_over", False) and events.wanted(events.KeyTakenOver):
+    if answer.taken_over and events.wanted(events.KeyTakenOver):
         events.emit(
             events.KeyTakenOver(
                 policy=policy.kind,

@@ -1,5 +1,5 @@
 -- ARGV: owner, fingerprint, lease in microseconds, retention in milliseconds.
--- Replies: acquired fence attempt; running fence remaining fingerprint; done record.
+-- Replies: acquired fence attempt, 1 if taken over; running fence remaining fingerprint; done record.
 
 local owner, fingerprint, lease, retention = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local found = load()
@@ -12,7 +12,7 @@ end
 local fence, attempt = now, 1
 if found.state == 'R' then
   if found.owner == owner then
-    return {'acquired', text(found.fence), text(found.attempt)}
+    return {'acquired', text(found.fence), text(found.attempt), '0'}
   end
   local remaining = math.max(0, found.ends - now)
   local other_call = fingerprint ~= '' and found.fingerprint ~= ''
@@ -34,4 +34,4 @@ end
 redis.call('HSET', key, 's', 'R', 'o', owner, 'n', text(fence), 'a', text(attempt),
   'f', fingerprint, 't', text(now), 'e', text(now + lease), 'l', text(lease))
 redis.call('PEXPIRE', key, retention)
-return {'acquired', text(fence), text(attempt)}
+return {'acquired', text(fence), text(attempt), found.state == 'R' and '1' or '0'}
