@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from meshhook import forks
 from meshhook.errors import ConfigurationError
+from meshhook.settings import differing
 from meshhook.stats import Stats
 
 if TYPE_CHECKING:
@@ -97,9 +98,10 @@ class Registry:
             # Made with the lock free, for it may ask a callable of the user's for a setting.
             policy = self._keep(kind, name, make())
         if policy.settings != settings:
+            there, here = differing(policy.settings, settings)
             raise ConfigurationError(
-                f"{kind} {name!r} exists with other settings: it has {policy.settings}, "
-                f"and here it gets {settings}; use the same settings or another name"
+                f"{kind} {name!r} exists with other settings: it has {there}, and here it gets "
+                f"{here}; use the same settings or another name"
             )
         return policy  # type: ignore[no-any-return]
 

@@ -5,6 +5,7 @@ Every message names the argument, shows the value that was given, and says what 
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from datetime import timedelta
@@ -32,6 +33,28 @@ def _shown(value: object) -> str:
     except Exception:
         text = f"<{type(value).__qualname__} that cannot be shown>"
     return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
+
+
+def differing(there: Any, here: Any) -> tuple[str, str]:
+    """Return what differs between two settings of one kind, each as ``name=value, name=value``."""
+    pairs = _differing(there, here)
+    return (
+        ", ".join(f"{name}={_shown(value)}" for name, value, _ in pairs),
+        ", ".join(f"{name}={_shown(value)}" for name, _, value in pairs),
+    )
+
+
+def _differing(there: Any, here: Any) -> list[tuple[str, Any, Any]]:
+    pairs = []
+    for field in dataclasses.fields(there):
+        name, left, right = field.name, getattr(there, field.name), getattr(here, field.name)
+        if left == right:
+            continue
+        if dataclasses.is_dataclass(left) and type(left) is type(right):
+            pairs += _differing(left, right)
+        else:
+            pairs.append((name, left, right))
+    return pairs
 
 
 def duration(argument: str, value: Duration, *, zero: bool = False) -> float:
