@@ -2,8 +2,9 @@
 
 Equal values of one type give the same text and all others another one: every piece carries its type
 and, where it has no fixed end, its length. So ``("x:y", "z")`` is not ``("x", "y:z")``, and ``1``
-is neither ``"1"`` nor ``True`` nor ``1.0``. Text with an address in it would differ from run to
-run, so an object whose value cannot be seen has no canonical text and is refused.
+is neither ``"1"`` nor ``True`` nor ``1.0``. A time is as it is written: the same moment in another
+zone is another value. Text with an address in it would differ from run to run, so an object whose
+value cannot be seen has no canonical text and is refused.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ ENCODERS: dict[type, Callable[[Any], str]] = {
     type(None): lambda _: "n;",
     bool: lambda value: "t;" if value else "f;",
     int: lambda value: f"i{value:x};",
-    float: lambda value: f"d{float.__repr__(value)};",
+    float: lambda value: f"d{float.__repr__(value or 0.0)};",  # -0.0 is 0.0
     str: lambda value: f"s{len(value)}:{value}",
     bytes: lambda value: f"b{len(value)}:{value.hex()}",
     tuple: lambda value: _items("T", map(canonical, value)),
@@ -75,17 +76,26 @@ ENCODERS: dict[type, Callable[[Any], str]] = {
 }
 """By exact type; what is not here has its text from :func:`canonical` alone."""
 
+_EXACT = decimal.Context(
+    prec=decimal.MAX_PREC, Emin=decimal.MIN_EMIN, Emax=decimal.MAX_EMAX, capitals=1, traps=[]
+)
+
+
+def _decimal_text(value: decimal.Decimal) -> str:
+    return _EXACT.to_sci_string(_EXACT.normalize(value)) if value else "0"
+
+
 _SHOWN: tuple[tuple[type, Callable[[Any], str]], ...] = (
     (dt.datetime, dt.datetime.isoformat),
     (dt.date, dt.date.isoformat),
     (dt.time, dt.time.isoformat),
     (dt.timedelta, repr),
-    (decimal.Decimal, str),
+    (decimal.Decimal, _decimal_text),
     (fractions.Fraction, str),
     (complex, repr),
     (uuid.UUID, str),
     (pathlib.PurePath, str),
-    (bytearray, bytes.hex),
+    (bytearray, bytearray.hex),
 )
 """Types whose text shows the whole value."""
 

@@ -10,13 +10,19 @@ from __future__ import annotations
 
 import time
 from contextlib import AbstractContextManager
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 
 from meshhook.errors import TimeoutError
 from meshhook.settings import Duration, duration
 
 current: ContextVar[float | None] = ContextVar("meshhook_deadline", default=None)
 """The deadline of this context as a reading of ``time.monotonic()``, or None."""
+
+_outer: ContextVar[tuple[float | None, ...]] = ContextVar("meshhook_outer_deadlines", default=())
+"""What was the deadline outside of each block around here, the innermost first.
+
+In the context and not in the block, so that tasks and threads may enter the same one.
+"""
 
 
 def remaining() -> float | None:
@@ -50,12 +56,14 @@ class _Deadline:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._tokens: list[Token[float | None]] = []
 
     def __enter__(self) -> None:
         latest = time.monotonic() + self._seconds
         outer = current.get()
-        self._tokens.append(current.set(latest if outer is None else min(latest, outer)))
+        _outer.set((outer, *_outer.get()))
+        current.set(latest if outer is None else min(latest, outer))
 
     def __exit__(self, *_: object) -> None:
-        current.reset(self._tokens.pop())
+        outer, *rest = _outer.get()
+        current.set(outer)
+        _outer.set(tuple(rest))

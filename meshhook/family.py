@@ -28,7 +28,7 @@ M = TypeVar("M", bound=Member)
 
 
 def _as_it_is(_: object) -> None:
-    """Welcome a member by leaving it alone."""
+    """Welcome a member, or let it go, by leaving it alone."""
 
 
 class Family(Generic[M]):
@@ -40,10 +40,15 @@ class Family(Generic[M]):
         idle: Callable[[M], bool],
         max_keys: int,
         welcome: Callable[[M], object] = _as_it_is,
+        farewell: Callable[[M], object] = _as_it_is,
     ) -> None:
-        """``welcome`` sees each new state under the lock, just before it becomes a member."""
+        """``welcome`` sees each new state under the lock, just before it becomes a member.
+
+        ``farewell`` sees each one that is evicted, under the lock and while it is one still.
+        """
         self._make = make
         self._welcome = welcome
+        self._farewell = farewell
         self._idle = idle
         self._max_keys = max_keys
         self.renew_locks()
@@ -114,6 +119,7 @@ class Family(Generic[M]):
             key = self._hand.popleft()
             member = self._members[key]
             if not member.touched and member.users == 0 and self._idle(member):
+                self._farewell(member)
                 del self._members[key]
                 self.evicted += 1
                 return True

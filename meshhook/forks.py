@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import weakref
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -31,5 +32,10 @@ def _renew_all() -> None:
         owner.renew_locks()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_all)
+def after_in_child(work: Callable[[], object]) -> None:
+    """Have ``work`` done in each forked child; a system that cannot fork has none."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=work)
+
+
+after_in_child(_renew_all)

@@ -61,6 +61,9 @@ class Guard(wrapt.FunctionWrapper):  # type: ignore[type-arg]
         stack = " > ".join(policy.describe() for policy in self._self_policies)
         return f"<guarded {_name_of(self.__wrapped__)}: {stack}>"
 
+    def __str__(self) -> str:
+        return repr(self)
+
     def __reduce__(self) -> str:
         if not hasattr(self.__wrapped__, "__qualname__"):
             raise TypeError(f"cannot pickle {self!r}: no module has it under a name of its own")
@@ -96,6 +99,26 @@ def is_async(fn: Callable[..., Any]) -> bool:
     if type(fn) is types.FunctionType and not fn.__dict__:
         return bool(fn.__code__.co_flags & inspect.CO_COROUTINE)
     return any(map(inspect.iscoroutinefunction, _what_runs(fn)))
+
+
+def with_a_frame(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``fn``, or for one that is not written in Python, a function that calls it.
+
+    While C code runs, the innermost frame is that of its caller. If that is a driver, no signal
+    can tell whether the call is still running; the frame of this function says that it is.
+    """
+    inner: Any = fn
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    if hasattr(inner, "__code__") or hasattr(type(inner).__call__, "__code__"):
+        return fn
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return fn(*args, **kwargs)
+
+    framed = types.FunctionType(call.__code__, {"__name__": "c"}, "call", None, call.__closure__)
+    framed.__wrapped__ = fn  # type: ignore[attr-defined]
+    return framed
 
 
 def check_result(result: Any) -> None:
@@ -187,7 +210,7 @@ def _chain(
     asynchronous: bool,
 ) -> Callable[..., Any]:
     """Put the drivers of ``policies`` around ``innermost``; the outermost looks like ``fn``."""
-    call = innermost
+    call = innermost if asynchronous else with_a_frame(innermost)
     for policy in reversed(policies):
         call = policy.bind_async(call, fn) if asynchronous else policy.bind(call, fn)
     try:

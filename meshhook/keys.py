@@ -23,26 +23,32 @@ KeyOf: TypeAlias = Callable[[tuple[Any, ...], dict[str, Any]], Any]
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
-def compile_key(key: Key, fn: Callable[..., Any]) -> KeyOf:
-    """Compile ``key`` for calls of ``fn``: one field gives its value, several give a tuple."""
+def compile_key(key: Key, fn: Callable[..., Any], setting: str = "key") -> KeyOf:
+    """Compile ``key`` for calls of ``fn``: one field gives its value, several give a tuple.
+
+    ``setting`` is what errors call it, here and in the functions below.
+    """
     if callable(key):
         if inspect.iscoroutinefunction(key):
-            raise ConfigurationError(f"key must be a plain function, not an async one, got {key!r}")
-        return _compile_callable(key, fn)
+            raise ConfigurationError(
+                f"{setting} must be a plain function, not an async one, got {key!r}"
+            )
+        return _compile_callable(key, fn, setting)
     fields = fields_of(key)
-    getters = [compile_field(field, key, fn) for field in fields]
+    getters = [compile_field(field, key, fn, setting) for field in fields]
     if len(getters) == 1:
         return getters[0]
     return lambda args, kwargs: tuple([getter(args, kwargs) for getter in getters])
 
 
-def signature_of(fn: Callable[..., Any]) -> inspect.Signature:
+def signature_of(fn: Callable[..., Any], setting: str = "key") -> inspect.Signature:
     """Return the signature of ``fn``, which a key needs."""
     try:
         return inspect.signature(fn)
     except (TypeError, ValueError):
         raise ConfigurationError(
-            f"key needs the signature of {fn!r}, which has none: wrap it in a function of your own"
+            f"{setting} needs the signature of {fn!r}, which has none: wrap it in a function of "
+            "your own"
         ) from None
 
 
@@ -88,10 +94,10 @@ def _is_text(field: object) -> bool:
     return isinstance(field, str)
 
 
-def compile_field(field: str, key: object, fn: Callable[..., Any]) -> KeyOf:
+def compile_field(field: str, key: object, fn: Callable[..., Any], setting: str = "key") -> KeyOf:
     """Compile one name of a key, such as ``order.id``; ``key`` is for the error."""
     name, _, path = field.partition(".")
-    parameters = signature_of(fn).parameters
+    parameters = signature_of(fn, setting).parameters
     parameter = parameters.get(name)
     if (
         parameter is None
@@ -100,7 +106,7 @@ def compile_field(field: str, key: object, fn: Callable[..., Any]) -> KeyOf:
     ):
         possible = [each.name for each in parameters.values() if each.kind not in VARIADIC]
         raise ConfigurationError(
-            f"key {key!r} names {field!r}, which is no argument of "
+            f"{setting} {key!r} names {field!r}, which is no argument of "
             f"{getattr(fn, '__qualname__', fn)}; it has {', '.join(possible) or 'none'}"
         )
     get = _argument(parameter, list(parameters).index(name))
@@ -128,7 +134,7 @@ def _argument(parameter: inspect.Parameter, index: int) -> KeyOf:
     return read
 
 
-def _compile_callable(key: Callable[..., Any], fn: Callable[..., Any]) -> KeyOf:
+def _compile_callable(key: Callable[..., Any], fn: Callable[..., Any], setting: str) -> KeyOf:
     """Hand a callable the arguments that it names, or, if it names others, all as they come."""
     try:
         wanted = inspect.signature(key).parameters
@@ -140,7 +146,7 @@ def _compile_callable(key: Callable[..., Any], fn: Callable[..., Any]) -> KeyOf:
         each.kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL)
         for each in wanted.values()
     )
-    signature = signature_of(fn)
+    signature = signature_of(fn, setting)
     if by_position or not set(names) <= set(signature.parameters):
         return lambda args, kwargs: key(*args, **kwargs)
 

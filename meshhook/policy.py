@@ -117,7 +117,8 @@ class Policy:
             raise TypeError(f"{fn!r} is async: use `await policy.acall(fn, ...)`")
         guard.refuse_generators(fn, self.kind)
         self._take_name()
-        return self.bind(fn, fn)(*args, **kwargs)  # type: ignore[no-any-return]
+        guarded = self.bind(guard.with_a_frame(fn), fn)
+        return guarded(*args, **kwargs)  # type: ignore[no-any-return]
 
     async def acall(self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call ``fn``, which is async or returns an awaitable, under this policy."""

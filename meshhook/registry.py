@@ -151,7 +151,9 @@ class Registry:
 
     def __contains__(self, name: object) -> bool:
         policies = self._policies()
-        return name in ByName(policies) or any(name is policy for policy in policies.values())
+        if _split(name) in policies or any(name is policy for policy in policies.values()):
+            return True
+        return any(name == own for _, own in policies)
 
     def __iter__(self) -> Iterator[Policy]:
         return iter(self._policies().values())

@@ -35,6 +35,17 @@ class Change(NamedTuple):
     reason: str
 
 
+class Gone(NamedTuple):
+    """What circuits have counted that were evicted from their family; ``number`` is how many."""
+
+    number: int = 0
+    successes: int = 0
+    failures: int = 0
+    ignored: int = 0
+    rejected: int = 0
+    opened: int = 0
+
+
 class Circuit:
     """One circuit: the phase it is in, and totals since it was made.
 
@@ -44,6 +55,7 @@ class Circuit:
 
     __slots__ = (
         "failures",
+        "gone_as",
         "ignored",
         "isolations",
         "last_failure",
@@ -66,6 +78,7 @@ class Circuit:
         self.saved: Phase | None = None
         self.touched = True
         self.users = 0
+        self.gone_as: int | None = None
 
     def admit(self, now: float) -> tuple[Permit | Refusal, Change | None]:
         """Ask for a call to pass at ``now``."""
@@ -200,6 +213,22 @@ class Circuit:
         """Return the successes counted so far, those of the straight path included."""
         return self.successes + self.phase.ok - self.phase.folded
 
+    def leave(self, gone: Gone) -> Gone:
+        """Leave the family; return ``gone`` with what this circuit has counted.
+
+        The circuit is numbered first, so that a reader who finds it among the members still can
+        tell whether it is in what has gone already.
+        """
+        self.gone_as = gone.number + 1
+        return Gone(
+            self.gone_as,
+            gone.successes + self.total_successes(),
+            gone.failures + self.failures,
+            gone.ignored + self.ignored,
+            gone.rejected + self.rejected,
+            gone.opened + self.opened,
+        )
+
     def _fresh(self, state: State, now: float) -> Phase:
         if state is State.CLOSED:
             return Closed(self.rules, now)
@@ -217,10 +246,11 @@ class Circuit:
 
     def _go(self, phase: Phase, reason: str) -> Change:
         old = self.phase
-        self.phase = phase
         # From here on a success of the old phase comes to us, and is added to the totals.
         old.watch = True
+        # Before the phase changes, so that who reads the totals without a lock misses none.
         self._fold(old)
+        self.phase = phase
         return Change(old.state, phase, reason)
 
     def _fold(self, phase: Phase) -> None:

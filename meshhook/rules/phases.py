@@ -132,6 +132,8 @@ class Closed(Phase):
 
     def remarked(self, *, failed: bool, slow: bool) -> str | None:
         """Take in a failure or a slow call; return the reason to open, if there is one."""
+        # A success that comes beside us is judged after us, unless it turns out not to matter.
+        self.watch = True
         self.streak = self.streak + 1 if failed else 0
         if self.window is not None:
             self.window.record(self.ok, failed=failed, slow=slow)
@@ -151,13 +153,13 @@ class Closed(Phase):
         return totals.failures > 0 or totals.slow > 0
 
     def _judge(self) -> str | None:
-        rules = self.rules
-        watched = self.streak > 0 and rules.failure_threshold is not None
+        # The next success ends the row, whether that may open the circuit or is only told.
+        watched = self.streak > 0
         if self.window is None:
             self.watch = watched
             return None
         totals = self.totals()
-        few = totals.calls < rules.minimum_calls
+        few = totals.calls < self.rules.minimum_calls
         # A success only ever lowers the rates, except that it may be the one that makes them count.
         self.watch = watched or (few and (totals.failures > 0 or totals.slow > 0))
         return self._too_many_failures(totals) or self._too_slow(totals)

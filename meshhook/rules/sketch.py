@@ -12,7 +12,7 @@ _SMALLEST = 1e-6
 
 
 class Sketch:
-    """Counts of durations by size. The owner does the locking."""
+    """Counts of durations by size. The owner locks what it adds; reading needs no lock."""
 
     __slots__ = ("_slices", "count")
 
@@ -29,7 +29,7 @@ class Sketch:
     def quantile(self, share: float) -> float | None:
         """Return the duration that ``share`` of all stayed under, in seconds; None if empty."""
         wanted, seen = share * self.count, 0
-        for at, number in sorted(self._slices.items()):
+        for at, number in sorted(self._slices.copy().items()):
             seen += number
             if seen >= wanted:
                 return math.exp((at + 0.5) * _GROWTH)

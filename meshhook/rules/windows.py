@@ -14,6 +14,8 @@ from typing import NamedTuple, Protocol
 
 BUCKETS = 10
 """Slices of a time window: what is forgotten at once is a tenth of it."""
+SHORTEST = 1e-9
+"""The shortest slice, in seconds: no clock tells less apart."""
 
 
 class Totals(NamedTuple):
@@ -112,7 +114,7 @@ class TimeWindow:
     )
 
     def __init__(self, seconds: float, now: float) -> None:
-        self._width = seconds / BUCKETS
+        self._width = max(seconds / BUCKETS, SHORTEST)
         self._past: list[tuple[int, int, int]] = []
         self._slice = [0, 0, 0]
         self._calls = self._failures = self._slow = 0

@@ -69,7 +69,12 @@ class Alarm:
             return False
         seconds = min(seconds, LONGEST)
         self._left, self._interval = signal.setitimer(signal.ITIMER_REAL, seconds)
-        if self._left and not over_others and not _is_ours(previous):
+        if not self._left:
+            return True
+        if _is_ours(previous):
+            # The limit around this one is kept, whether a deadline told us of it or not.
+            signal.setitimer(signal.ITIMER_REAL, min(self._left, seconds))
+        elif not over_others:
             self.stop()
             return False
         return True

@@ -29,7 +29,8 @@ class Flight:
     def __init__(self, table: Flights, at: Key, fingerprint: str | None) -> None:
         self.at = at
         self.fingerprint = fingerprint
-        self.thread = get_ident()
+        self.thread: int | None = get_ident()
+        """The thread that it goes on in; None when its caller has left, and it only has to land."""
         self._table = table
 
     def done(self) -> bool:

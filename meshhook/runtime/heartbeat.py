@@ -126,8 +126,7 @@ class Heartbeat:
 
     def _beat(self, beat: Beat, now: float) -> None:
         if now >= beat.ends:
-            self._beats.pop(beat, None)
-            beat.lost()
+            self._lose(beat)
             return
         left = beat.ends - now
         beat.due = now + beat.lease / 3 if left > beat.lease else beat.ends
@@ -145,7 +144,11 @@ class Heartbeat:
             beat.failed(error)
             return
         if isinstance(answer, Lost):
-            self.drop(beat)
+            self._lose(beat)
+
+    def _lose(self, beat: Beat) -> None:
+        """Tell that a lease is over, unless it has been dropped meanwhile."""
+        if self._beats.pop(beat, beat) is None:
             beat.lost()
 
 

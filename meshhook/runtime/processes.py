@@ -25,6 +25,7 @@ from typing import Any
 # Imported here because of its own work at exit, which must come after ours.
 import multiprocessing.connection  # isort: skip
 
+from meshhook import forks
 from meshhook.errors import ConfigurationError, MeshHookError
 from meshhook.runtime.process_worker import Address, Answer, Request, look_up, serve
 
@@ -237,5 +238,4 @@ def _after_fork_in_child() -> None:
 
 
 atexit.register(close)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+forks.after_in_child(_after_fork_in_child)

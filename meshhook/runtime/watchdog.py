@@ -16,12 +16,12 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import itertools
-import os
 import queue
 import threading
 import time
 from collections.abc import Callable
 
+from meshhook import forks
 from meshhook.runtime.expiry import Expired
 
 _PROTOTYPE = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.py_object)
@@ -124,5 +124,4 @@ class Watchdog:
 
 watchdog = Watchdog()
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=watchdog._start_anew)
+forks.after_in_child(watchdog._start_anew)

@@ -11,12 +11,13 @@ Workers wait on locks, which keep real time whatever the clock of the process sa
 from __future__ import annotations
 
 import itertools
-import os
 import threading
 import weakref
 from collections.abc import Callable
 from contextvars import Context
 from typing import Any
+
+from meshhook import forks
 
 IDLE_SECONDS = 5.0
 """For how long a worker waits for its next job before it ends."""
@@ -205,5 +206,4 @@ def _after_fork_in_child() -> None:
         each.forget()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+forks.after_in_child(_after_fork_in_child)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 import meshhook as mh
+from meshhook.rules.phases import State
+from tests.policies.breaker_paths import breaker_on, on_every_path
 
 pytestmark = pytest.mark.fault
+
+PATIENCE = 30.0
 
 
 @pytest.fixture
@@ -24,12 +30,24 @@ def eager_switching() -> Iterator[None]:
     sys.setswitchinterval(interval)
 
 
+def start_all(works: list[Callable[[], None]]) -> list[threading.Thread]:
+    threads = [threading.Thread(target=work) for work in works]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
 class Probe:
-    """Counts how many calls are inside at one moment, and how many ever were."""
+    """What all callers try to get into: counts them, and lets nobody out before it is told."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.inside = self.most = self.ran = 0
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin a round."""
+        self.inside = self.most = self.ran = self.refused = 0
+        self.release = threading.Event()
 
     def enter(self) -> None:
         with self.lock:
@@ -41,83 +59,105 @@ class Probe:
         with self.lock:
             self.inside -= 1
 
+    def refuse(self) -> None:
+        with self.lock:
+            self.refused += 1
 
-@pytest.mark.parametrize(("calls", "concurrent"), [(1, 1), (5, 3)])
+    def answered(self) -> int:
+        """Return how many callers are inside or were refused."""
+        with self.lock:
+            return self.ran + self.refused
+
+
+@pytest.mark.parametrize(
+    ("path", "state", "calls", "concurrent"),
+    [
+        ("straight", State.HALF_OPEN, 1, 1),
+        ("straight", State.HALF_OPEN, 5, 3),
+        ("straight", State.OPEN, 5, 3),
+        ("keyed", State.OPEN, 1, 1),
+    ],
+)
 def test_a_thousand_tasks_and_threads_at_a_half_open_circuit(
-    calls: int, concurrent: int, eager_switching: None
+    path: str, state: State, calls: int, concurrent: int, eager_switching: None
 ) -> None:
-    """Exactly ``half_open_max_concurrent`` of 1,000 callers run, over 200 rounds."""
-    rounds, threads, tasks = 200, 8, 992
-    probe, release = Probe(), threading.Event()
+    """Exactly ``half_open_max_concurrent`` of 1,000 callers run, over 200 rounds.
+
+    An open circuit whose time is up is half-open for whoever comes first, and for all others too.
+    """
+    rounds, threads, tasks = 200, 50, 950
+    probe = Probe()
     start, done = threading.Barrier(threads + 1), threading.Barrier(threads + 1)
-    breaker = mh.circuit_breaker(
-        "db",
+    breaker = breaker_on(
+        path,
+        mh.Registry(),
         half_open_max_calls=calls,
         half_open_max_concurrent=concurrent,
-        initial_state="half_open",
-        registry=mh.Registry(),
+        reset_timeout="1us",
+        half_open_timeout=3600,
     )
-    held = threading.Semaphore(0)
 
     @breaker
     def in_thread() -> None:
         probe.enter()
-        held.release()
-        release.wait(timeout=30)
+        probe.release.wait(PATIENCE)
         probe.leave()
 
     @breaker
     async def in_task() -> None:
         probe.enter()
-        held.release()
-        while not release.is_set():
+        while not probe.release.is_set():
             await asyncio.sleep(0.001)
         probe.leave()
 
-    refused: list[int] = []
-
     def worker() -> None:
         for _ in range(rounds):
-            start.wait(timeout=30)
+            start.wait(PATIENCE)
             try:
                 in_thread()
             except mh.CircuitOpenError:
-                refused.append(1)
-            done.wait(timeout=30)
+                probe.refuse()
+            done.wait(PATIENCE)
 
-    async def swarm() -> list[object]:
-        start.wait(timeout=30)
-        all_tasks = [asyncio.ensure_future(in_task()) for _ in range(tasks)]
-        await asyncio.sleep(0)
-        end = time.monotonic() + 20
-        while len(refused) + sum(task.done() for task in all_tasks) < threads + tasks - concurrent:
-            assert time.monotonic() < end, f"{probe.ran} calls were admitted"
+    async def call_in_task() -> None:
+        try:
+            await in_task()
+        except mh.CircuitOpenError:
+            probe.refuse()
+
+    async def swarm() -> None:
+        start.wait(PATIENCE)
+        all_tasks = [asyncio.ensure_future(call_in_task()) for _ in range(tasks)]
+        end = time.monotonic() + PATIENCE
+        while probe.answered() < threads + tasks and time.monotonic() < end:
             await asyncio.sleep(0)
-        for _ in range(concurrent):
-            held.acquire()
-        release.set()
-        return await asyncio.gather(*all_tasks, return_exceptions=True)
+        probe.release.set()
+        await asyncio.gather(*all_tasks)
 
-    workers = [threading.Thread(target=worker) for _ in range(threads)]
-    for each in workers:
-        each.start()
-    for _ in range(rounds):
-        breaker._set(mh.CircuitState.HALF_OPEN)
-        release.clear()
-        refused.clear()
-        probe.ran = probe.most = 0
-        asyncio.run(swarm())
-        done.wait(timeout=30)
-        assert (probe.ran, probe.most) == (concurrent, concurrent)
-    for each in workers:
-        each.join()
+    workers = start_all([worker] * threads)
+    try:
+        for _ in range(rounds):
+            breaker._set(state)
+            probe.begin()
+            asyncio.run(swarm())
+            done.wait(PATIENCE)
+            assert (probe.ran, probe.most) == (concurrent, concurrent)
+            assert probe.refused == threads + tasks - concurrent
+    except BaseException:
+        start.abort()
+        done.abort()
+        raise
+    finally:
+        for each in workers:
+            each.join()
 
 
-def test_eight_threads_in_a_slow_call_run_side_by_side() -> None:
+@on_every_path
+def test_eight_threads_in_a_slow_call_run_side_by_side(path: str) -> None:
     """Eight threads in a 1 ms guarded call do at least seven times the work of one."""
-    fn = mh.circuit_breaker(registry=mh.Registry())(lambda: time.sleep(0.001))
+    fn = breaker_on(path, mh.Registry())(lambda: time.sleep(0.001))
 
-    def throughput(threads: int, seconds: float = 0.4) -> float:
+    def throughput(threads: int, seconds: float = 0.25) -> float:
         counts = [0] * threads
         end = time.monotonic() + seconds
 
@@ -126,77 +166,104 @@ def test_eight_threads_in_a_slow_call_run_side_by_side() -> None:
                 fn()
                 counts[index] += 1
 
-        workers = [threading.Thread(target=work, args=(index,)) for index in range(threads)]
-        for each in workers:
-            each.start()
-        for each in workers:
+        for each in start_all([lambda index=index: work(index) for index in range(threads)]):  # type: ignore[misc]
             each.join()
         return sum(counts) / seconds
 
-    ratios = [throughput(8) / throughput(1) for _ in range(5)]
-    assert max(ratios) >= 7.0
+    # Another process may take the machine away for some of the time, but hardly for all of it.
+    ratios = (throughput(8) / throughput(1) for _ in range(20))
+    assert any(ratio >= 7.0 for ratio in ratios)
 
 
-def test_counts_add_up_under_load(eager_switching: None) -> None:
-    """What 8 threads did is what the statistics say, and every reading is consistent."""
+SETTINGS: dict[str, dict[str, Any]] = {
+    "straight": {},
+    "count window": {"failure_rate_threshold": 0.9, "window_calls": 20},
+    "time window": {"failure_rate_threshold": 0.9, "window": 60, "minimum_calls": 5},
+    "timed": {"slow_call_duration": 3600},
+    "judged": {"record_result": lambda result: result == "bad"},
+    "keyed": {"key": "{number}"},
+    "keyed, evicting": {"key": "{number}", "max_keys": 5},
+}
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+def test_counts_add_up_under_load(settings: Any, eager_switching: None) -> None:
+    """What 8 threads did is what the statistics say, and no reading of them ever goes back."""
     registry = mh.Registry()
-    breaker = mh.circuit_breaker("db", failure_threshold=3, reset_timeout="1ms", registry=registry)
-    told = {"ok": 0, "failed": 0, "rejected": 0}
-    lock = threading.Lock()
+    breaker = mh.circuit_breaker(
+        "db", failure_threshold=3, reset_timeout="1ms", registry=registry, **settings
+    )
+    told = dict.fromkeys(("successes", "failures", "ignored", "rejected"), 0)
+    lock, start = threading.Lock(), threading.Barrier(8)
 
     @breaker
-    def call(number: int) -> None:
-        if number % 7 < 3:
+    def call(number: int, turn: int) -> str:
+        if turn % 7 < 3:
             raise OSError
+        if turn % 7 == 3:
+            raise KeyboardInterrupt
+        return "bad" if turn % 7 == 4 else "good"
 
     def work() -> None:
         mine = dict.fromkeys(told, 0)
-        for number in range(4000):
+        start.wait(PATIENCE)
+        end = time.monotonic() + 0.3
+        for turn in itertools.takewhile(lambda _: time.monotonic() < end, itertools.count()):
             try:
-                call(number)
+                result = call(turn % 50, turn)
             except OSError:
-                mine["failed"] += 1
+                mine["failures"] += 1
             except mh.CircuitOpenError:
                 mine["rejected"] += 1
+            except KeyboardInterrupt:
+                mine["ignored"] += 1
             else:
-                mine["ok"] += 1
+                is_failure = "record_result" in settings and result == "bad"
+                mine["failures" if is_failure else "successes"] += 1
         with lock:
             for what, number in mine.items():
                 told[what] += number
 
-    workers = [threading.Thread(target=work) for _ in range(8)]
-    for each in workers:
-        each.start()
+    workers = start_all([work] * 8)
     readings = []
     while any(each.is_alive() for each in workers):
-        readings.append(registry.stats()["db"])
+        readings.append(registry.stats()["db"].to_dict())
     for each in workers:
         each.join()
-    last = breaker.stats()
-    assert {"ok": last.successes, "failed": last.failures, "rejected": last.rejected} == told
-    calls = [each.calls for each in readings]  # type: ignore[attr-defined]
-    assert calls == sorted(calls)
-    assert last.calls == last.successes + last.failures + last.ignored
+    last = breaker.stats().to_dict()
+    readings.append(last)
+    assert {what: last[what] for what in told} == told
+    for each in readings:
+        assert each["calls"] == each["successes"] + each["failures"] + each["ignored"]
+    for what in (*told, "calls", "opened", "evicted"):
+        assert all(a[what] <= b[what] for a, b in itertools.pairwise(readings)), what
+    assert last["opened"] > 0
+    assert last["successes"] > 0
+    assert (last["evicted"] > 0) == ("max_keys" in settings)
 
 
-def test_successes_are_never_lost_across_transitions(eager_switching: None) -> None:
-    """Straight successes that race with transitions are each counted once."""
-    breaker = mh.circuit_breaker("db", registry=mh.Registry())
+@on_every_path
+def test_successes_are_never_lost_across_transitions(path: str, eager_switching: None) -> None:
+    """Those that race with transitions are each counted once, and never uncounted."""
+    breaker = breaker_on(path, mh.Registry())
     fn = breaker(lambda: 0)
     stop = threading.Event()
+    readings: list[int] = []
 
     def flip() -> None:
         while not stop.is_set():
             breaker.reset()
             breaker.disable()
 
-    flipper = threading.Thread(target=flip)
-    flipper.start()
-    workers = [threading.Thread(target=lambda: [fn() for _ in range(20_000)]) for _ in range(4)]
-    for each in workers:
-        each.start()
-    for each in workers:
+    def read() -> None:
+        while not stop.is_set():
+            readings.append(breaker.stats().successes)
+
+    others = start_all([flip, read])
+    for each in start_all([lambda: [fn() for _ in range(5_000)] and None] * 4):
         each.join()
     stop.set()
-    flipper.join()
-    assert breaker.stats().successes == 80_000
+    for each in others:
+        each.join()
+    assert breaker.stats().successes == 20_000
+    assert readings == sorted(readings)

@@ -1,207 +1,269 @@
-"""Faults that circuit breakers are known to have, each held out by name."""
+"""Faults that circuit breakers are known to have, each held out by name: what is counted as what.
+
+Those of the open and the half-open state are in ``test_circuit_breaker_regressions_states.py``.
+"""
 
 from __future__ import annotations
 
 import abc
 import asyncio
-import contextlib
-import os
 import threading
-import time
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 
 import meshhook as mh
+from tests.colours import Colour
+from tests.policies.breaker_paths import breaker_on, in_threads, on_every_path
 
 
-def test_functions_run_side_by_side(registry: mh.Registry) -> None:
+class Odd(Exception, metaclass=abc.ABCMeta):  # noqa: N818 - the name says what it is
+    """An exception whose class is no plain ``type``."""
+
+
+@on_every_path
+def test_functions_run_side_by_side(path: str, colour: Colour, registry: mh.Registry) -> None:
     """No lock is held while the function runs: five calls can be inside at one moment."""
     together = threading.Barrier(5)
 
-    @mh.circuit_breaker("db", registry=registry)
-    def call() -> None:
-        together.wait(timeout=10)
+    def call() -> int:
+        return together.wait(timeout=10)
 
-    threads = [threading.Thread(target=call) for _ in range(5)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    fn = breaker_on(path, registry)(colour.paint(call))
+    assert sorted(in_threads(colour, fn, 5)) == [0, 1, 2, 3, 4]
     assert registry.circuit_breakers["db"].stats().successes == 5
 
 
-def test_async_failures_are_counted(registry: mh.Registry) -> None:
+def test_trials_run_side_by_side(colour: Colour, registry: mh.Registry) -> None:
+    """Nor in a half-open circuit: as many are inside as may be."""
+    together = threading.Barrier(3)
+    breaker = mh.circuit_breaker(
+        "db",
+        initial_state="half_open",
+        half_open_max_calls=3,
+        half_open_max_concurrent=3,
+        registry=registry,
+    )
+    fn = breaker(colour.paint(lambda: together.wait(timeout=10)))
+    assert sorted(in_threads(colour, fn, 3)) == [0, 1, 2]
+    assert breaker.state == "closed"
+
+
+@on_every_path
+def test_async_failures_are_counted(path: str, registry: mh.Registry) -> None:
     """An ``async def`` is judged by its outcome, not by the coroutine that it returns."""
-    breaker = mh.circuit_breaker("db", failure_threshold=3, registry=registry)
+    breaker = breaker_on(path, registry, failure_threshold=3)
 
     @breaker
     async def call() -> None:
+        await asyncio.sleep(0)
         raise ConnectionError
 
     async def main() -> None:
         for _ in range(3):
             with pytest.raises(ConnectionError):
                 await call()
+        with pytest.raises(mh.CircuitOpenError):
+            await call()
 
     asyncio.run(main())
     assert (breaker.state, breaker.stats().failures) == ("open", 3)
 
 
+@on_every_path
 @pytest.mark.parametrize("raised", [KeyboardInterrupt, GeneratorExit, SystemExit])
-def test_interrupts_are_no_failures(raised: type[BaseException], registry: mh.Registry) -> None:
-    """KeyboardInterrupt and GeneratorExit never open a circuit."""
-    breaker = mh.circuit_breaker("db", failure_threshold=1, registry=registry)
+def test_interrupts_are_no_failures(
+    path: str, raised: type[BaseException], colour: Colour, registry: mh.Registry
+) -> None:
+    """KeyboardInterrupt and GeneratorExit never open a circuit, and end no row of failures."""
+    breaker = breaker_on(path, registry, failure_threshold=2)
+    errors: list[type[BaseException]] = [OSError, raised, raised, raised]
 
-    @breaker
     def call() -> None:
-        raise raised
+        raise errors.pop(0)
 
+    fn = breaker(colour.paint(call))
+    with pytest.raises(OSError):
+        colour.call(fn)
     for _ in range(3):
         with pytest.raises(raised):
-            call()
-    assert (breaker.state, breaker.stats().failures) == ("closed", 0)
+            colour.call(fn)
+    stats = breaker.stats()
+    assert (stats.state, stats.failures, stats.ignored) == ("closed", 1, 3)
+    assert stats.consecutive_failures == 1
 
 
-def test_ignoring_a_type_with_a_metaclass_ignores_that_type_only(registry: mh.Registry) -> None:
+def test_a_generator_that_is_closed_early_is_no_failure(
+    colour: Colour, registry: mh.Registry
+) -> None:
+    """Whoever stops iterating says nothing about the upstream that the block calls."""
+    breaker = mh.circuit_breaker("db", failure_threshold=1, registry=registry)
+
+    def rows() -> Iterator[int]:
+        with breaker:
+            yield 1
+            yield 2
+
+    async def rows_async() -> AsyncIterator[int]:
+        async with breaker:
+            yield 1
+            yield 2
+
+    def read() -> None:
+        reading: Any = rows()
+        assert next(reading) == 1
+        reading.close()
+
+    async def read_async() -> None:
+        reading: Any = rows_async()
+        assert await anext(reading) == 1
+        await reading.aclose()
+
+    colour.call(read if colour.name == "sync" else read_async)
+    stats = breaker.stats()
+    assert (stats.state, stats.failures, stats.ignored) == ("closed", 0, 1)
+
+
+def test_generator_functions_are_refused(colour: Colour, registry: mh.Registry) -> None:
+    """To call one does nothing yet, which is no success of what it will do."""
+
+    def rows() -> Iterator[int]:
+        yield 1
+
+    async def rows_async() -> AsyncIterator[int]:
+        yield 1
+
+    fn: Any = rows if colour.name == "sync" else rows_async
+    breaker = mh.circuit_breaker("db", registry=registry)
+    with pytest.raises(TypeError, match=r"cannot decorate the generator function .*rows"):
+        breaker(fn)
+    with pytest.raises(TypeError, match=r"cannot decorate the generator function .*rows"):
+        colour.call(breaker.call if colour.name == "sync" else breaker.acall, fn)
+    assert breaker.stats().calls == 0
+
+
+@pytest.mark.parametrize("given", [Odd, (Odd,), [Odd, KeyError]], ids=["bare", "tuple", "list"])
+def test_ignoring_a_type_with_a_metaclass_ignores_that_type_only(
+    given: Any, colour: Colour, registry: mh.Registry
+) -> None:
     """``ignore`` takes types of any metaclass, and nothing else is ignored for it."""
+    breaker = mh.circuit_breaker("db", failure_threshold=1, ignore=given, registry=registry)
+    errors: list[Exception] = [Odd(), ValueError("x")]
 
-    class Odd(Exception, metaclass=abc.ABCMeta):  # noqa: N818 - the name says what it is
-        pass
+    def call() -> None:
+        raise errors.pop(0)
 
-    breaker = mh.circuit_breaker("db", failure_threshold=1, ignore=(Odd,), registry=registry)
-    with pytest.raises(Odd), breaker:
-        raise Odd
+    fn = breaker(colour.paint(call))
+    with pytest.raises(Odd):
+        colour.call(fn)
     assert breaker.state == "closed"
-    with pytest.raises(ValueError, match="x"), breaker:
-        raise ValueError("x")
+    with pytest.raises(ValueError, match="x"):
+        colour.call(fn)
     assert breaker.state == "open"
 
 
-def test_an_ignored_exception_does_not_reset_the_count(registry: mh.Registry) -> None:
-    """Three failures and an ignored one are still three failures in a row."""
-    breaker = mh.circuit_breaker("db", failure_threshold=4, ignore=KeyError, registry=registry)
-    for kind in (OSError, OSError, OSError, KeyError):
-        with pytest.raises(kind), breaker:
-            raise kind
-    assert breaker.stats().consecutive_failures == 3
-
-
-@pytest.mark.fault
-def test_instances_share_one_probe(registry: mh.Registry) -> None:
-    """All functions under one name share one trial, whatever thread they are on."""
-    running, most = 0, 0
-    lock = threading.Lock()
-    mh.circuit_breaker("db", initial_state="half_open", registry=registry)
-    start = threading.Barrier(16)
-
-    def work() -> None:
-        nonlocal running, most
-        fn = mh.circuit_breaker("db", initial_state="half_open", registry=registry)(probe)
-        start.wait(timeout=10)
-        with contextlib.suppress(mh.CircuitOpenError):
-            fn()
-
-    def probe() -> None:
-        nonlocal running, most
-        with lock:
-            running += 1
-            most = max(most, running)
-        time.sleep(0.05)
-        with lock:
-            running -= 1
-
-    threads = [threading.Thread(target=work) for _ in range(16)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert most == 1
-
-
-def test_a_late_success_does_not_close_an_open_circuit(registry: mh.Registry) -> None:
-    """A call admitted before the trip that ends well afterwards changes nothing."""
-    breaker = mh.circuit_breaker("db", failure_threshold=1, registry=registry)
-    with breaker, pytest.raises(ValueError, match="x"), breaker:
-        raise ValueError("x")
-    assert (breaker.state, breaker.stats().successes) == ("open", 1)
-
-
-def test_a_late_cancellation_does_not_close_an_open_circuit(registry: mh.Registry) -> None:
-    """A call that is cancelled after the trip changes nothing either."""
-    breaker = mh.circuit_breaker("db", failure_threshold=1, registry=registry)
-
-    async def hang() -> None:
-        await asyncio.sleep(3600)
-
-    async def main() -> None:
-        task = asyncio.create_task(breaker.acall(hang))
-        await asyncio.sleep(0)
-        with pytest.raises(ValueError, match="x"):
-            async with breaker:
-                raise ValueError("x")
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    asyncio.run(main())
-    assert (breaker.state, breaker.stats().ignored) == ("open", 1)
-
-
-def test_a_late_failure_does_not_reopen_a_half_open_circuit(
-    registry: mh.Registry, frozen: Any
+@pytest.mark.parametrize("given", [Odd, (Odd,)], ids=["bare", "tuple"])
+def test_recording_a_type_with_a_metaclass_records_that_type_only(
+    given: Any, registry: mh.Registry
 ) -> None:
-    """A failure from before the trip does not spoil the trial that runs now."""
-    breaker = mh.circuit_breaker("db", failure_threshold=1, reset_timeout=10, registry=registry)
-    late = breaker._admit(breaker._circuit)
+    """The same for ``record``."""
+    breaker = mh.circuit_breaker("db", failure_threshold=1, record=given, registry=registry)
     with pytest.raises(ValueError, match="x"), breaker:
         raise ValueError("x")
-    frozen.tick(10)
-    with breaker:
-        breaker._settle_error(breaker._circuit, late, OSError())
-        assert breaker.state == "half_open"
     assert breaker.state == "closed"
+    with pytest.raises(Odd), breaker:
+        raise Odd
+    assert breaker.state == "open"
 
 
-def test_half_open_admits_one_of_twenty(registry: mh.Registry) -> None:
-    """Of 20 tasks that probe at once, one runs."""
-    breaker = mh.circuit_breaker("db", initial_state="half_open", registry=registry)
-    ran = 0
+@on_every_path
+def test_an_ignored_exception_does_not_reset_the_count(
+    path: str, colour: Colour, registry: mh.Registry
+) -> None:
+    """Three failures and an ignored one are still three failures in a row."""
+    breaker = breaker_on(path, registry, failure_threshold=4, ignore=KeyError)
+    kinds = (OSError, OSError, OSError, KeyError)
+    coming = iter(kinds)
 
-    @breaker
-    async def probe() -> None:
-        nonlocal ran
-        ran += 1
-        await asyncio.sleep(0)
+    def call() -> None:
+        raise next(coming)
 
-    async def main() -> list[Any]:
-        return await asyncio.gather(*[probe() for _ in range(20)], return_exceptions=True)
-
-    results = asyncio.run(main())
-    assert (ran, sum(isinstance(r, mh.CircuitOpenError) for r in results)) == (1, 19)
+    fn = breaker(colour.paint(call))
+    for kind in kinds:
+        with pytest.raises(kind):
+            colour.call(fn)
+    assert (breaker.stats().consecutive_failures, breaker.stats().ignored) == (3, 1)
 
 
-def test_cancelled_calls_are_no_failures(registry: mh.Registry) -> None:
-    """Cancelling calls never opens a circuit."""
-    breaker = mh.circuit_breaker("db", failure_threshold=1, registry=registry)
+def test_an_ignored_exception_does_not_close_a_half_open_circuit(
+    colour: Colour, registry: mh.Registry
+) -> None:
+    """It is no success either: the next one is the trial that counts."""
+    breaker = mh.circuit_breaker(
+        "db", initial_state="half_open", ignore=KeyError, registry=registry
+    )
+    errors: list[type[Exception]] = [KeyError, KeyError, OSError]
+
+    def call() -> None:
+        raise errors.pop(0)
+
+    fn = breaker(colour.paint(call))
+    for kind, state in ((KeyError, "half_open"), (KeyError, "half_open"), (OSError, "open")):
+        with pytest.raises(kind):
+            colour.call(fn)
+        assert breaker.state == state
+
+
+@on_every_path
+@pytest.mark.parametrize("state", ["closed", "half_open"])
+def test_cancelled_calls_are_no_failures(path: str, state: str, registry: mh.Registry) -> None:
+    """Cancelling calls opens no circuit, closes none, and holds no trial."""
+    breaker = breaker_on(
+        path,
+        registry,
+        failure_threshold=1,
+        initial_state=state,
+        half_open_max_calls=5,
+        half_open_max_concurrent=5,
+    )
 
     @breaker
     async def hang() -> None:
         await asyncio.sleep(3600)
 
     async def main() -> None:
-        tasks = [asyncio.create_task(hang()) for _ in range(5)]
-        await asyncio.sleep(0)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for _ in range(2):
+            tasks = [asyncio.create_task(hang()) for _ in range(5)]
+            await asyncio.sleep(0)
+            for task in tasks:
+                task.cancel()
+            ends = await asyncio.gather(*tasks, return_exceptions=True)
+            assert [type(end) for end in ends] == [asyncio.CancelledError] * 5
 
     asyncio.run(main())
-    assert (breaker.state, breaker.stats().ignored) == ("closed", 5)
+    stats = breaker.stats()
+    assert (stats.state, stats.ignored, stats.failures) == (state, 10, 0)
 
 
-def test_concurrent_failures_all_count(registry: mh.Registry) -> None:
+@on_every_path
+def test_concurrent_failures_all_count(path: str, colour: Colour, registry: mh.Registry) -> None:
     """Twenty calls that were all admitted before the first failed still make the threshold."""
+    breaker = breaker_on(path, registry, failure_threshold=20)
+    admitted = threading.Barrier(20)
+
+    def fail() -> None:
+        admitted.wait(timeout=10)
+        raise OSError
+
+    results = in_threads(colour, breaker(colour.paint(fail)), 20)
+    assert [type(each) for each in results] == [OSError] * 20
+    stats = breaker.stats()
+    assert (stats.state, stats.failures, stats.opened) == ("open", 20, 1)
+
+
+def test_failures_of_tasks_on_one_loop_all_count(registry: mh.Registry) -> None:
+    """The same where they take turns."""
     breaker = mh.circuit_breaker("db", failure_threshold=20, registry=registry)
     admitted = asyncio.Event()
 
@@ -220,101 +282,19 @@ def test_concurrent_failures_all_count(registry: mh.Registry) -> None:
     assert (breaker.state, breaker.stats().failures) == ("open", 20)
 
 
-@pytest.mark.parametrize("zone", ["America/New_York", "Europe/Berlin", "UTC"])
-def test_no_time_zone_moves_the_reset(
-    zone: str, registry: mh.Registry, monkeypatch: pytest.MonkeyPatch
+@on_every_path
+def test_an_inner_timeout_error_is_judged_as_what_it_is(
+    path: str, colour: Colour, registry: mh.Registry
 ) -> None:
-    """A 60 s break is a 60 s break in New York."""
-    monkeypatch.setenv("TZ", zone)
-    time.tzset()
-    try:
-        breaker = mh.circuit_breaker(initial_state="open", registry=registry)
-        assert breaker.stats().retry_after == pytest.approx(60, abs=1)
-    finally:
-        monkeypatch.delenv("TZ")
-        time.tzset()
-
-
-def test_an_inner_timeout_error_is_judged_as_what_it_is(registry: mh.Registry) -> None:
     """A TimeoutError of the function's own reaches the caller untouched, and is a failure."""
-    breaker = mh.circuit_breaker("db", registry=registry)
+    breaker = breaker_on(path, registry)
     own = TimeoutError("upstream said 504")
-    with pytest.raises(TimeoutError) as raised, breaker:
+
+    def fail() -> None:
         raise own
-    assert (raised.value is own, breaker.stats().last_failure) == (True, "TimeoutError")
 
-
-def test_a_hung_probe_does_not_wedge_half_open(registry: mh.Registry, frozen: Any) -> None:
-    """A trial that hangs past its lease loses it to another, and is not heard when it ends."""
-    breaker = mh.circuit_breaker(
-        "db", initial_state="half_open", half_open_timeout=5, registry=registry
-    )
-    hung = breaker._admit(breaker._circuit)
-    frozen.tick(4)
-    with pytest.raises(mh.CircuitOpenError, match=r"half-open: its trial calls are .* in 1.0 s"):
-        breaker.call(int)
-    frozen.tick(1)
-    breaker.call(int)
-    assert breaker.state == "closed"
-    breaker._settle_error(breaker._circuit, hung, OSError())
-    assert breaker.state == "closed"
-
-
-def test_a_dead_dependency_is_tried_once_a_round(registry: mh.Registry, frozen: Any) -> None:
-    """The first failed trial decides the round; it does not take ten calls to a dead server."""
-    breaker = mh.circuit_breaker(
-        "db",
-        initial_state="half_open",
-        half_open_max_calls=10,
-        success_threshold=10,
-        registry=registry,
-    )
-    with pytest.raises(OSError, match="dead"), breaker:
-        raise OSError("dead")
-    with pytest.raises(mh.CircuitOpenError):
-        breaker.call(int)
-
-
-def test_rejections_do_not_pile_up_tracebacks(registry: mh.Registry) -> None:
-    """Each rejection is an exception of its own, with a short traceback."""
-    breaker = mh.circuit_breaker(initial_state="open", registry=registry)
-    raised = []
-    for _ in range(50):
-        with pytest.raises(mh.CircuitOpenError) as refused:
-            breaker.call(int)
-        raised.append(refused)
-    assert len({id(each.value) for each in raised}) == 50
-    assert len(raised[-1].traceback) == len(raised[0].traceback)
-
-
-def test_leaving_frozen_time_does_not_keep_a_circuit_open_for_decades(
-    registry: mh.Registry,
-) -> None:
-    """A circuit that opened in frozen time waits one more period at the most."""
-    from freezegun import freeze_time
-
-    breaker = mh.circuit_breaker("db", failure_threshold=1, reset_timeout=60, registry=registry)
-    with freeze_time("2030-01-01"), pytest.raises(OSError, match="x"), breaker:
-        raise OSError("x")
-    assert breaker.stats().retry_after == pytest.approx(60, abs=1)
-    with freeze_time("2030-01-01"):
-        breaker.call(int)
-    assert breaker.state == "closed"
-
-
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_child_has_locks_of_its_own(registry: mh.Registry) -> None:
-    """A child forked while others hold our locks can fail, look and register all the same."""
-    breaker = mh.circuit_breaker("db", failure_threshold=1, registry=registry)
-    with breaker._lock, registry._lock:
-        child = os.fork()
-        if child == 0:
-            try:
-                with contextlib.suppress(OSError), breaker:
-                    raise OSError
-                mh.circuit_breaker("other", registry=registry)
-                os._exit(0 if registry.stats()["db"].failures == 1 else 1)  # type: ignore[attr-defined]
-            finally:
-                os._exit(2)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert breaker.stats().failures == 0
+    fn = breaker(colour.paint(fail))
+    with pytest.raises(TimeoutError) as raised:
+        colour.call(fn)
+    assert raised.value is own
+    assert (breaker.stats().failures, breaker.stats().last_failure) == (1, "TimeoutError")

@@ -44,6 +44,13 @@ def _spring() -> None:
     raise RuntimeError("sprung")
 
 
+class Dragging:
+    """Takes for ever to be unpickled."""
+
+    def __reduce__(self) -> Any:
+        return time.sleep, (3600.0,)
+
+
 class Parcel:
     """Can be opened in one process only: the one with the number it was packed with."""
 

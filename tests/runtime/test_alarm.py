@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import sys
 import time
@@ -96,3 +97,39 @@ def test_a_very_long_limit_is_no_error() -> None:
     left, _ = signal.getitimer(signal.ITIMER_REAL)
     ring.stop()
     assert left == pytest.approx(alarm.LONGEST, rel=0.01)
+
+
+def test_a_signal_that_would_have_ended_the_process_does_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Somebody else's, where no handler was before: it is sent anew, without ours in its way."""
+    done: list[Any] = []
+    before = signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    ring = Alarm()
+    try:
+        assert ring.start(20.0, True)
+        monkeypatch.setattr(
+            os, "kill", lambda *sent: done.append((signal.getsignal(signal.SIGALRM), *sent))
+        )
+        ring._ring(signal.SIGALRM, frame_in("shop"))
+        assert done == [(signal.SIG_DFL, os.getpid(), signal.SIGALRM)]
+    finally:
+        ring.stop()
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize(("outer", "inner"), [(5.0, 20.0), (20.0, 5.0)])
+def test_of_alarms_within_each_other_the_earlier_one_rings(outer: float, inner: float) -> None:
+    """The inner one does not put off the outer one, and gives back what was left of it."""
+    around, within = Alarm(), Alarm()
+    assert around.start(outer, False)
+    try:
+        assert within.start(inner, False)
+        left, _ = signal.getitimer(signal.ITIMER_REAL)
+        assert 4.0 < left <= 5.0
+        within.stop()
+        left, _ = signal.getitimer(signal.ITIMER_REAL)
+        assert outer - 1.0 < left <= outer
+    finally:
+        around.stop()
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)

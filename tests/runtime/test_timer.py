@@ -102,3 +102,27 @@ def test_a_loop_that_rings_early_fires_all_the_same() -> None:
         assert entry.end() is True
 
     run(main)
+
+
+def test_loops_that_take_turns_keep_a_timer_each() -> None:
+    """Going from one loop to the other and back makes no second timer on the first."""
+    timers = Timers()
+    loops = [asyncio.new_event_loop() for _ in range(2)]
+    entries: list[Any] = []
+
+    async def start() -> None:
+        now = time.monotonic()
+        entries.append(timers.start(now, now + 20.0))
+
+    for _ in range(3):
+        for loop in loops:
+            loop.run_until_complete(start())
+    assert [len({id(entry._timer) for entry in entries[place::2]}) for place in (0, 1)] == [1, 1]
+    assert entries[0]._timer is not entries[1]._timer
+    scheduled = [len(loop._scheduled) for loop in loops]  # type: ignore[attr-defined]
+    assert (scheduled, timers.in_flight()) == ([1, 1], 6)
+    for entry in entries:
+        entry.end()
+    assert timers.in_flight() == 0
+    for loop in loops:
+        loop.close()

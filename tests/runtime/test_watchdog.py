@@ -177,3 +177,21 @@ def test_one_thread_watches_for_all() -> None:
             break
         time.sleep(0.001)
     assert dog._bell.empty()
+
+
+def test_two_calls_that_need_it_at_once_start_one_thread() -> None:
+    """The second one finds it started when it gets the lock, and only wakes it."""
+    dog = Watchdog()
+
+    class Beaten:
+        def __enter__(self) -> None:
+            dog._thread = threading.current_thread()
+
+        def __exit__(self, *_: object) -> None: ...
+
+    dog._lock = Beaten()  # type: ignore[assignment]
+    before = threading.active_count()
+    dog.wake()
+    assert threading.active_count() == before
+    assert dog._thread is threading.current_thread()
+    assert dog._bell.qsize() == 1

@@ -205,6 +205,23 @@ def test_a_state_that_was_made_in_vain_is_dropped() -> None:
         assert members.members()[0].users == 0
 
 
+def test_those_who_are_evicted_are_taken_leave_of() -> None:
+    """Each once, under the lock, and while it is a member still; nobody else."""
+    left: list[Member] = []
+
+    def say_farewell(member: Member) -> None:
+        assert members._lock._is_owned()  # type: ignore[attr-defined]
+        assert member in members.members()
+        left.append(member)
+
+    members = Family(Member, lambda member: member.idle, 2, farewell=say_farewell)
+    first = [use(members, key) for key in "ab"]
+    use(members, "c")
+    use(members, "d")
+    assert left == first
+    assert members.evicted == 2
+
+
 def test_storms_lose_nothing() -> None:
     """8 threads over more keys than fit: nothing held is ever evicted, and users return to 0."""
     members = family(8)

@@ -34,11 +34,11 @@ def straight(breaker: CircuitBreaker, circuit: Circuit, call: Call) -> Call:
             return _run(breaker, circuit, breaker._admit(circuit), call, args, kwargs)
         try:
             result = call(*args, **kwargs)
+            if type(result) not in plain:
+                guard.check_result(result)
         except BaseException as exc:
             breaker._settle_error(circuit, phase, exc)
             raise
-        if type(result) not in plain:
-            guard.check_result(result)
         phase.ok += 1
         if phase.watch:
             breaker._watched_success(circuit, phase)
@@ -77,11 +77,11 @@ def windowed(breaker: CircuitBreaker, circuit: Circuit, call: Call) -> Call:
             return _run(breaker, circuit, breaker._admit(circuit), call, args, kwargs)
         try:
             result = call(*args, **kwargs)
+            if type(result) not in plain:
+                guard.check_result(result)
         except BaseException as exc:
             breaker._settle_error(circuit, phase, exc)
             raise
-        if type(result) not in plain:
-            guard.check_result(result)
         if not phase.since <= time.monotonic() < phase.until:
             breaker._roll(circuit, phase)
         phase.ok += 1

@@ -31,7 +31,7 @@ from meshhook.policies.circuit_breaker.settings import (
 from meshhook.policies.circuit_breaker.stats import BreakerStats, circuit_stats, family_stats
 from meshhook.policy import Policy
 from meshhook.registry import Registry
-from meshhook.rules.breaker import Change, Circuit
+from meshhook.rules.breaker import Change, Circuit, Gone
 from meshhook.rules.phases import Closed, Open, Permit, Phase, State
 from meshhook.rules.sketch import Sketch
 from meshhook.settings import Duration, duration
@@ -63,9 +63,12 @@ class CircuitBreaker(Policy):
         self._isolating = False
         self._sketch = Sketch() if settings.rules.slow_call_duration is not None else None
         self._records_rejections = names_rejections(settings.record)
+        self._gone = Gone()  # replaced under the lock of the family
         self._family: Family[Circuit] | None = None
         if settings.key is not None:
-            self._family = Family(self._make_circuit, _is_idle, settings.max_keys, self._welcome)
+            self._family = Family(
+                self._make_circuit, _is_idle, settings.max_keys, self._welcome, self._say_farewell
+            )
         self._made_at = time.monotonic()
         self._single: Circuit | None = None
         self.renew_locks()
@@ -337,13 +340,17 @@ class CircuitBreaker(Policy):
         if self._isolating:
             circuit.isolate(self._isolations, time.monotonic())
 
+    def _say_farewell(self, circuit: Circuit) -> None:
+        """Keep what a circuit has counted that makes room for another."""
+        self._gone = circuit.leave(self._gone)
+
     def stats(self, key: Hashable = None) -> BreakerStats:
         """Return the counters, the window and the state; with ``key``, of that circuit alone."""
         now = time.monotonic()
         if self._family is not None and key is None:
-            return family_stats(
-                self.name, self._family.members(), now, self._sketch, self._family.evicted
-            )
+            # In this order: who has left since is among the members and not among the gone.
+            members, gone = self._family.members(), self._gone
+            return family_stats(self.name, members, gone, now, self._sketch)
         circuit: Circuit | None = self._circuit
         if self._family is not None:
             circuit = self._family.find(key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from meshhook.rules.breaker import Circuit
+from meshhook.rules.breaker import Circuit, Gone
 from meshhook.rules.phases import Closed, HalfOpen, Open, State
 from meshhook.rules.sketch import Sketch
 from meshhook.stats import Stats
@@ -54,8 +54,8 @@ class BreakerStats(Stats):
 
     ``calls`` are those that were admitted and have ended: successes + failures + ignored.
     ``since`` is for how long the circuit has been in its ``state``. For a family of circuits
-    (``key=``) counters are summed up, ``state`` is the gravest one, ``states`` says how many
-    circuits are in each, and ``window`` is None.
+    (``key=``) counters are summed up, those of evicted circuits included, ``state`` is the gravest
+    one, ``states`` says how many circuits are in each, and ``window`` is None.
     """
 
     state: str
@@ -109,16 +109,17 @@ def circuit_stats(name: str, circuit: Circuit, now: float, sketch: Sketch | None
 
 
 def family_stats(
-    name: str, circuits: list[Circuit], now: float, sketch: Sketch | None, evicted: int
+    name: str, members: list[Circuit], gone: Gone, now: float, sketch: Sketch | None
 ) -> BreakerStats:
     """Sum up the circuits of a family, without a lock: each number is read at once."""
+    circuits = [each for each in members if each.gone_as is None or each.gone_as > gone.number]
     states: dict[str, int] = {}
     for circuit in circuits:
         state = str(circuit.phase.state)
         states[state] = states.get(state, 0) + 1
-    successes = sum(circuit.total_successes() for circuit in circuits)
-    failures = sum(circuit.failures for circuit in circuits)
-    ignored = sum(circuit.ignored for circuit in circuits)
+    successes = gone.successes + sum(circuit.total_successes() for circuit in circuits)
+    failures = gone.failures + sum(circuit.failures for circuit in circuits)
+    ignored = gone.ignored + sum(circuit.ignored for circuit in circuits)
     gravest = next((state for state in _GRAVITY if state in states), State.CLOSED)
     return BreakerStats(
         policy="circuit_breaker",
@@ -132,15 +133,15 @@ def family_stats(
         successes=successes,
         failures=failures,
         ignored=ignored,
-        rejected=sum(circuit.rejected for circuit in circuits),
-        opened=sum(circuit.opened for circuit in circuits),
+        rejected=gone.rejected + sum(circuit.rejected for circuit in circuits),
+        opened=gone.opened + sum(circuit.opened for circuit in circuits),
         consecutive_failures=max((_streak(each.phase) for each in circuits), default=0),
         retry_after=None,
         last_failure=next((each.last_failure for each in circuits if each.last_failure), None),
         window=None,
         latency=None if sketch is None else Latency.of(sketch),
         states=states,
-        evicted=evicted,
+        evicted=gone.number,
     )
 
 

@@ -188,10 +188,11 @@ def _ended_at_once(policy: Idempotent, claim: Claim, kind: Any, payload: Any) ->
     """End an execution without waiting; False if there is more to it than that."""
     if policy.direct is None or not claim.fence:
         return False
+    # First, so that no renewal finds the record ended and takes that for a loss.
+    claim.rest()
     answer = policy.direct.finish(claim.at, claim.owner, kind, payload, policy.settings.ttl)
     if type(answer) is not Stored:
         return False
-    claim.rest()
     if kind == "released":
         claim.land()
         policy.counters.add("released")

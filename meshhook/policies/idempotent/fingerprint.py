@@ -40,8 +40,9 @@ def compile_fingerprint(
         return None
     if fingerprint != "auto":
         if isinstance(fingerprint, str):
-            fingerprint = (fingerprint,)
-        read = compile_key(fingerprint, fn)  # type: ignore[arg-type]  # checked with the settings
+            read = compile_field(fingerprint, fingerprint, fn, "fingerprint")
+        else:  # checked with the settings
+            read = compile_key(fingerprint, fn, "fingerprint")  # type: ignore[arg-type]
         return _joined([read], ["fingerprint"], fn, longest)
     left = _uncovered(fn, key)
     if not left:

@@ -2,7 +2,7 @@
 
 It is written once for both colours, over the verbs of :mod:`meshhook.runtime`. Whoever is
 cancelled, at any await, leaves no flight and no lease behind: what a message took is given back by
-the store's lane, and what was sent already lands its flight when the answer comes.
+the store's lane, and what was sent already lands its flight as the answer says when it comes.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import copy
 import random
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from meshhook import events
@@ -95,7 +96,7 @@ def take(policy: Idempotent, at: Key, fingerprint: str | None) -> Claim | None:
             _acquired(policy, claim, answer)
             return claim
     except BaseException:
-        claim.land()
+        _give_up(policy, claim)
         raise
     claim.land()
     return None
@@ -191,8 +192,16 @@ async def _lead(
             _hold_on(policy, claim.at, patience, max(known.remaining, _SHORTEST))
             await patience.sleep(io, known.remaining + _SHORTEST)
     except BaseException:
-        claim.land()
+        _give_up(policy, claim)
         raise
+
+
+def _give_up(policy: Idempotent, claim: Claim) -> None:
+    """Leave nothing behind of a claim whose call is not executed."""
+    claim.rest()
+    if claim.fence:
+        policy.store.submit(Finish(claim.at, claim.owner, "released", None, TOMBSTONE))
+    claim.land()
 
 
 def _begin(policy: Idempotent, claim: Claim) -> Begin:
@@ -234,8 +243,10 @@ async def finish(
         return _executed(policy, claim, result, packed)
     message = Finish(claim.at, claim.owner, *packed, policy.settings.ttl)
     reply: Any = None
+    answer: Any = None
+    last = False
     try:
-        for last in (False, True):
+        while answer is None:
             try:
                 reply = policy.store.submit(message)
                 answer = await io.answer(reply)
@@ -244,21 +255,32 @@ async def finish(
                 if last:
                     policy.store_failed("finish", error)
                     return _executed(policy, claim, result, packed)
+                last = True
                 await io.sleep(_BEFORE_SECOND_FINISH)
-            else:
-                break
     except BaseException:
-        policy.counters.execute()
-        _land_with(reply, claim, packed)
+        if reply is None:
+            reply = policy.store.submit(message)
+        _when_answered(claim, reply, lambda answer: _finished(policy, claim, packed, answer))
         raise
     if isinstance(answer, Lost):
         return lost(policy, claim, results, answer)
     return _executed(policy, claim, result, packed)
 
 
+def _finished(policy: Idempotent, claim: Claim, packed: Packed, answer: Any) -> None:
+    """End an execution whose caller has not waited for the answer of the store."""
+    if isinstance(answer, Lost):
+        policy.counters.add("lost")
+        claim.lose()
+        return
+    if isinstance(answer, StoreError):
+        policy.store_failed("finish", answer)
+    _executed(policy, claim, None, packed)
+
+
 def _executed(policy: Idempotent, claim: Claim, result: Any, packed: Packed) -> Any:
-    claim.land(*packed)
     policy.counters.execute()
+    claim.land(*packed)
     return result
 
 
@@ -289,24 +311,35 @@ async def release(policy: Idempotent, io: Runtime, claim: Claim, exc: BaseExcept
     reply: Any = policy.store.submit(message)
     if isinstance(exc, GeneratorExit):
         # A coroutine that is thrown away cannot wait.
-        _land_with(reply, claim)
+        _when_answered(claim, reply, lambda answer: _released(policy, claim, answer))
         return
     try:
         answer = await io.answer(reply)
     except StoreError as error:
-        policy.store_failed("release", error)
+        answer = error
     except BaseException:
-        _land_with(reply, claim)
+        _when_answered(claim, reply, lambda answer: _released(policy, claim, answer))
         raise
-    else:
-        if isinstance(answer, Lost):
-            claim.lose()
+    _released(policy, claim, answer)
+
+
+def _released(policy: Idempotent, claim: Claim, answer: Any) -> None:
+    if isinstance(answer, Lost):
+        claim.lose()
+    elif isinstance(answer, StoreError):
+        policy.store_failed("release", answer)
     claim.land()
 
 
-def _land_with(reply: Any, claim: Claim, packed: tuple[str | None, Any] = (None, None)) -> None:
-    """Land when the store has answered; at once if there is nothing to wait for."""
-    if reply is None:
-        claim.land(*packed)
-    else:
-        reply.add_done_callback(lambda _: claim.land(*packed))
+def _when_answered(claim: Claim, reply: Any, end: Callable[[Any], None]) -> None:
+    """Call ``end`` with the answer of the store, or with the StoreError that came instead."""
+    claim.thread = None  # it is the store that lands it
+
+    def answered(_: Any) -> None:
+        try:
+            answer = reply.result(0)
+        except StoreError as error:
+            answer = error
+        end(answer)
+
+    reply.add_done_callback(answered)

@@ -9,6 +9,7 @@ other.
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 import weakref
 from collections.abc import Callable
@@ -114,3 +115,11 @@ def compile_at(
 
 def _is_missing(value: Any) -> bool:
     return value is None or (isinstance(value, (str, bytes, tuple)) and not value)
+
+
+def _make_lock_anew() -> None:
+    global _lock  # noqa: PLW0603 - the parent may have held it while forking
+    _lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_make_lock_anew)

@@ -208,7 +208,7 @@ class Idempotent(Policy):
     async def _clear(self, io: Runtime, at: Any) -> None:
         await io.ask(self.store, Force(at))
         flight = self.flights.find(at)
-        if isinstance(flight, Claim):
+        if isinstance(flight, Claim) and flight.running:
             # Whoever waits for it would be given what has just been cleared.
             flight.lose()
 

@@ -6,7 +6,7 @@ import dataclasses
 import threading
 from typing import Any
 
-from meshhook import guard
+from meshhook import forks, guard
 from meshhook.stats import Stats
 
 
@@ -45,6 +45,11 @@ class Counters:
         self.unprotected = 0
         self.store_errors = 0
         self.started = 0
+        self.renew_locks()
+        forks.enrol(self)
+
+    def renew_locks(self) -> None:
+        """Make the lock anew, in a forked child."""
         # Reentrant: a coroutine that is thrown away is counted wherever the collector runs.
         self._lock = threading.RLock()
 

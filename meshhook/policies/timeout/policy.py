@@ -97,7 +97,7 @@ class Timeout(Policy):
     def refuse_process(self, call: Callable[..., Any], fn: Callable[..., Any]) -> None:
         """Raise if ``call`` cannot be made in another process, as far as can be told by now."""
         name = self.default_name(fn)
-        if call is not fn:
+        if call is not fn and getattr(call, "__wrapped__", None) is not fn:
             raise ConfigurationError(
                 f"mode='process' finds {name} by name and calls it in another process, without the "
                 "policies below this one; put the timeout right above a plain function, below the "
