@@ -7,13 +7,13 @@ again, so that one of them takes the lead. Threads and tasks of any loops may me
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from collections.abc import Callable
 from threading import get_ident
 from typing import Any
 
+from meshhook import forks
 from meshhook.stores.protocol import Key, Store
 
 
@@ -116,4 +116,4 @@ def _forget_all() -> None:
         table.forget()
 
 
-os.register_at_fork(after_in_child=_forget_all)
+forks.after_in_child(_forget_all)

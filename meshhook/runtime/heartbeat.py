@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
+from meshhook import forks
 from meshhook.errors import StoreError
 from meshhook.stores.protocol import Lost, Renew, Store
 
@@ -153,4 +153,4 @@ class Heartbeat:
 
 
 HEARTBEAT = Heartbeat()
-os.register_at_fork(after_in_child=HEARTBEAT._make_anew)
+forks.after_in_child(HEARTBEAT._make_anew)

@@ -18,7 +18,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import itertools
-import os
 import queue
 import random
 import threading
@@ -28,6 +27,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from meshhook import forks
 from meshhook.errors import StoreUnavailableError
 from meshhook.stores.pending import Pending
 
@@ -301,5 +301,5 @@ def _close_all() -> None:
         lane.close()
 
 
-os.register_at_fork(after_in_child=_start_anew)
+forks.after_in_child(_start_anew)
 atexit.register(_close_all)

@@ -11,7 +11,6 @@ the oldest first, and reading one takes no lock. Nothing runs in the background:
 from __future__ import annotations
 
 import itertools
-import os
 import threading
 import time
 import weakref
@@ -19,6 +18,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any
 
+from meshhook import forks
 from meshhook.settings import count
 from meshhook.stores.pending import Pending
 from meshhook.stores.protocol import (
@@ -325,4 +325,4 @@ def _make_locks_anew() -> None:
         store._lock = threading.RLock()
 
 
-os.register_at_fork(after_in_child=_make_locks_anew)
+forks.after_in_child(_make_locks_anew)

@@ -27,13 +27,12 @@ def raising(how: type[BaseException] | None) -> contextlib.AbstractContextManage
     return contextlib.nullcontext() if how is None else pytest.raises(how)
 
 
-class Money:
-    """A result of a type that nobody has seen before."""
-
-
 @on_every_path
 def test_results_of_every_type_pass(path: str, colour: Colour, registry: mh.Registry) -> None:
-    """They are the very same objects, and each is a success."""
+    """They are the very same objects, and each is a success, also of types never seen before."""
+
+    class Money: ...
+
     fn = breaker_on(path, registry)(colour.paint(lambda value: value))
     values = [1, None, "", [], Money(), Money]
     assert all(colour.call(fn, value) is value for value in values)

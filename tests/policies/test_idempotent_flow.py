@@ -33,7 +33,7 @@ from tests.policies.idempotent_calls import (
     waits,
 )
 from tests.stores.conftest import PATIENT
-from tests.waiting import Called, Held, eventually, eventually_async
+from tests.waiting import GIVE_UP, Called, Held, eventually, eventually_async
 
 SHORT = 0.03
 LEASE = 30.0
@@ -408,6 +408,7 @@ def test_an_interrupt_after_taking_over_leaves_the_key_free(sides: Sides, colour
     here = once(sides.here, Held(), colour, max_run=3600)
     there = once(sides.there, lambda *_: "next", colour)
     hold_elsewhere(here, 1, lease=0.001)
+    assert eventually(lambda: record_of(here, 1).remaining == 0)  # type: ignore[union-attr]
     with mh.subscribe(interrupt, events.KeyTakenOver), pytest.raises(KeyboardInterrupt):
         colour.call(here, 1)
     assert nothing_left(here)
@@ -634,6 +635,29 @@ def test_clearing_takes_nothing_from_who_waits(sides: Sides, colour: Colour) -> 
     assert waiter.result() == (None, False)
     body.go.set()
     assert holder.result() == (None, False)
+
+
+def test_clearing_takes_nothing_from_who_comes_right_after_it(colour: Colour) -> None:
+    """A call may take the free key before the one that cleared it has gone on."""
+    body = Held("anew")
+
+    class Slow(mh.MemoryStore):
+        """Answers a clear when the next call is inside."""
+
+        def force(self, *args: Any) -> Any:
+            answer = super().force(*args)
+            assert body.inside.wait(GIVE_UP)
+            return answer
+
+    fn = once(Slow(), lambda *_: (body(), mh.current().lost), colour)
+    hold_elsewhere(fn, 1, lease=LEASE)
+    waiter = Called(colour.name, fn, 1)
+    assert waits(fn)
+    with heard(events.LeaseLost) as told:
+        colour.call(fn.clear, 1)
+        body.go.set()
+        assert waiter.result() == ("anew", False)
+    assert (told, colour.call(fn, 1)) == ([], ("anew", False))
 
 
 def test_a_renewal_that_comes_after_the_end_is_no_loss(colour: Colour) -> None:

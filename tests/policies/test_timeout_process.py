@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import meshhook as mh
+from meshhook import guard
 from meshhook.runtime import process_worker, processes
 from tests.policies import timeout_targets as targets
 
@@ -290,6 +291,14 @@ def test_results_that_do_not_pickle_are_told() -> None:
     with pytest.raises(TypeError, match="cannot be unpickled here .*not for this process"):
         targets.give("parcel")
     assert targets.give("none") is None
+
+
+def test_a_result_of_a_type_never_seen_before_passes() -> None:
+    """It comes out of the other process as it went in."""
+    kind = type(targets.Service("db"))
+    guard.PLAIN.discard(kind)
+    result: Any = targets.give_back(targets.Service("db"))
+    assert (type(result), result.name) == (kind, "db")
 
 
 def test_large_arguments_and_results_pass() -> None:

@@ -40,7 +40,7 @@ try:
 except mh.TimeoutError:
     print("task")
 try:
-    mh.timeout(1.0, mode="signal").call(int)
+    mh.timeout(20.0, mode="signal").call(int)
     print("signal")
 except mh.ConfigurationError as error:
     print("no signal")

@@ -9,12 +9,12 @@ other.
 from __future__ import annotations
 
 import itertools
-import os
 import threading
 import weakref
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from meshhook import forks
 from meshhook.canonical import bounded, canonical
 from meshhook.errors import ConfigurationError
 from meshhook.keys import Key, compile_key
@@ -122,4 +122,4 @@ def _make_lock_anew() -> None:
     _lock = threading.RLock()
 
 
-os.register_at_fork(after_in_child=_make_lock_anew)
+forks.after_in_child(_make_lock_anew)

@@ -206,11 +206,13 @@ class Idempotent(Policy):
         return self._outcome(at, results, await io.ask(self.store, Get(at)))
 
     async def _clear(self, io: Runtime, at: Any) -> None:
-        await io.ask(self.store, Force(at))
+        # Found before, for whoever takes the free key right afterwards has lost nothing.
         flight = self.flights.find(at)
-        if isinstance(flight, Claim) and flight.running:
+        loses = flight if isinstance(flight, Claim) and flight.running else None
+        await io.ask(self.store, Force(at))
+        if loses is not None:
             # Whoever waits for it would be given what has just been cleared.
-            flight.lose()
+            loses.lose()
 
     def _outcome(self, at: Any, results: Results, record: Record | None) -> Outcome | None:
         if record is None:
