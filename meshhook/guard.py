@@ -16,7 +16,7 @@ import functools
 import inspect
 import sys
 import types
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import wrapt
@@ -38,7 +38,7 @@ class Guard(wrapt.FunctionWrapper):  # type: ignore[type-arg]
 
     # Annotations here would hide those of the function, and so would a `__dict__` of their own.
     _self_policies = cast("tuple[Policy, ...]", ())
-    _self_chains = cast("list[Callable[..., Any]]", [])
+    _self_chains = cast("Sequence[Callable[..., Any]]", ())
 
     @property
     def policies(self) -> tuple[Policy, ...]:
@@ -56,6 +56,9 @@ class Guard(wrapt.FunctionWrapper):  # type: ignore[type-arg]
         super().__delattr__(name)
         for chain in self._self_chains:
             chain.__dict__.pop(name, None)
+
+    def __get__(self, obj: Any, _owner: Any = None) -> Any:
+        return self if obj is None else types.MethodType(type(self)._self_chains[0], obj)
 
     def __repr__(self) -> str:
         stack = " > ".join(policy.describe() for policy in self._self_policies)
@@ -181,24 +184,29 @@ def _compile(fn: Any, policies: tuple[Policy, ...]) -> Any:
         extras.update(policy.attributes(fn))
     shown = {"policies": policies, **extras}
     chain = _chain(fn, fn, policies, shown, asynchronous=asynchronous)
-    chains = [chain]
     body: dict[str, Any] = {
         "__slots__": (),
-        "__call__": staticmethod(chain),
-        **{name: staticmethod(extra) for name, extra in extras.items()},
+        "__call__": _static(chain),
+        "_self_policies": policies,
+        "_self_chains": (chain,),
+        **{name: _static(extra) for name, extra in extras.items()},
     }
-    if type(fn) is types.FunctionType:
-        body["__get__"] = _bind_function(chain)
-    elif not _binds(fn):
+    if type(fn) is not types.FunctionType:
         body["__get__"] = _bind_nothing
-    else:
-        bound = _bound_call(fn, asynchronous=asynchronous)
-        body["__get__"] = _bind_descriptor(
-            fn, chains, lambda: _chain(bound, fn, policies, shown, asynchronous=asynchronous)
-        )
-    body["_self_policies"] = policies
-    body["_self_chains"] = chains
+        if _binds(fn):
+            bound = _bound_call(fn, asynchronous=asynchronous)
+            chains = body["_self_chains"] = [chain]
+            body["__get__"] = _bind_descriptor(
+                fn, chains, lambda: _chain(bound, fn, policies, shown, asynchronous=asynchronous)
+            )
     return type("Guard", (Guard,), body)(fn, _unused)
+
+
+def _static(fn: Callable[..., Any]) -> Any:
+    """Make a static method that does not take the attributes of ``fn`` over: memory for nothing."""
+    made = staticmethod(fn)
+    made.__dict__.clear()
+    return made
 
 
 def _chain(
@@ -213,6 +221,8 @@ def _chain(
     call = innermost if asynchronous else with_a_frame(innermost)
     for policy in reversed(policies):
         call = policy.bind_async(call, fn) if asynchronous else policy.bind(call, fn)
+    if asynchronous and not inspect.iscoroutinefunction(call):
+        call = _as_coroutine_function(call)
     try:
         functools.update_wrapper(call, fn)
     except TypeError:  # a proxy that answers to every name, such as a remote procedure
@@ -221,11 +231,13 @@ def _chain(
     return call
 
 
-def _bind_function(chain: Callable[..., Any]) -> Callable[..., Any]:
-    def get(self: Guard, obj: Any, _owner: Any = None) -> Any:
-        return self if obj is None else types.MethodType(chain, obj)
+def _as_coroutine_function(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Give the outermost driver the form that event loops and frameworks expect."""
 
-    return get
+    async def guarded(*args: Any, **kwargs: Any) -> Any:
+        return await call(*args, **kwargs)
+
+    return guarded
 
 
 def _binds(fn: Any) -> bool:

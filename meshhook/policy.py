@@ -70,6 +70,9 @@ class Policy:
             )
         return self._name or self.registry.adopt(self, self.kind)
 
+    def renew_locks(self) -> None:
+        """Make the locks anew, in a forked child. The registry of the policy asks for it."""
+
     def _take_name(self) -> None:
         """Go by the name of the kind from now on, if there is no other: a call is run directly."""
         if self._name is None:

@@ -80,16 +80,18 @@ class Registry:
     """The registry that decorators use unless they are given another: ``meshhook.registry``."""
 
     def __init__(self) -> None:
-        self.renew_locks()
-        forks.enrol(self)
         self._shared: dict[tuple[str, str], Policy] = {}  # guarded by _lock
         self._owned: weakref.WeakValueDictionary[tuple[str, str], Policy]  # guarded by _lock
         self._owned = weakref.WeakValueDictionary()
+        self.renew_locks()
+        forks.enrol(self)
 
     def renew_locks(self) -> None:
-        """Make the lock anew, in a forked child."""
+        """Make the lock anew, and those of the policies, in a forked child."""
         # Reentrant: a finalizer or signal handler that asks for statistics may interrupt us in it.
         self._lock = threading.RLock()
+        for policy in self:
+            policy.renew_locks()
 
     def share(self, kind: str, name: str, settings: Any, make: Callable[[], PolicyT]) -> PolicyT:
         """Return the policy of that kind and name; make it if there is none."""

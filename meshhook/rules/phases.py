@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from meshhook.rules.windows import CountWindow, TimeWindow, Totals, Window
 
@@ -81,6 +81,10 @@ class Phase:
         self.until = math.inf
 
 
+_NO_CALLS: dict[Permit, Any] = {}
+"""Of a circuit that looks for no slow calls; shared by all of these, and never written."""
+
+
 class Closed(Phase):
     """Calls pass; their outcomes are judged by the rules."""
 
@@ -98,8 +102,9 @@ class Closed(Phase):
         elif rules.window is not None:
             self.window = TimeWindow(rules.window, now)
             self.since, self.until = self.window.since, self.window.until
-        self.running: dict[Permit, float] = {}
-        self.overdue: dict[Permit, None] = {}
+        watches_running = rules.slow_call_duration is not None
+        self.running: dict[Permit, float] = {} if watches_running else _NO_CALLS
+        self.overdue: dict[Permit, None] = {} if watches_running else _NO_CALLS
 
     def advance(self, now: float) -> None:
         """Bring the window up to ``now``; what it forgot may make the next success matter."""

@@ -106,7 +106,9 @@ class TimeWindow:
         "_counted",
         "_failures",
         "_past",
-        "_slice",
+        "_slice_calls",
+        "_slice_failures",
+        "_slice_slow",
         "_slow",
         "_width",
         "since",
@@ -116,7 +118,7 @@ class TimeWindow:
     def __init__(self, seconds: float, now: float) -> None:
         self._width = max(seconds / BUCKETS, SHORTEST)
         self._past: list[tuple[int, int, int]] = []
-        self._slice = [0, 0, 0]
+        self._slice_calls = self._slice_failures = self._slice_slow = 0
         self._calls = self._failures = self._slow = 0
         self._counted = 0
         self.since = now
@@ -132,8 +134,8 @@ class TimeWindow:
         if passed <= 0:
             return
         self._count(ok)
-        self._past.append((self._slice[0], self._slice[1], self._slice[2]))
-        self._slice = [0, 0, 0]
+        self._past.append((self._slice_calls, self._slice_failures, self._slice_slow))
+        self._slice_calls = self._slice_failures = self._slice_slow = 0
         empty = min(passed - 1, BUCKETS)
         self._past.extend([(0, 0, 0)] * empty)
         while len(self._past) > BUCKETS - 1:
@@ -149,13 +151,13 @@ class TimeWindow:
 
     def record(self, ok: int, *, failed: bool, slow: bool) -> None:
         """Add one remarkable outcome to the current slice."""
-        self._slice[0] += 1
+        self._slice_calls += 1
         self._calls += 1
         if failed:
-            self._slice[1] += 1
+            self._slice_failures += 1
             self._failures += 1
         if slow:
-            self._slice[2] += 1
+            self._slice_slow += 1
             self._slow += 1
 
     def totals(self, ok: int) -> Totals:
@@ -166,5 +168,5 @@ class TimeWindow:
     def _count(self, ok: int) -> None:
         fresh = ok - self._counted
         self._counted = ok
-        self._slice[0] += fresh
+        self._slice_calls += fresh
         self._calls += fresh

@@ -13,12 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-import types
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Generator
-from typing import Any
-
-from meshhook.runtime.expiry import Expired
+from collections.abc import Awaitable, Callable
+from threading import get_ident
+from typing import Any, TypeAlias
 
 _NEVER = float("inf")
 
@@ -62,13 +60,27 @@ class Entry:
 class Timer:
     """The calls of one limit on one loop, in the order in which their time ends."""
 
-    __slots__ = ("__weakref__", "latest", "live", "loop", "rings_at")
+    __slots__ = ("__weakref__", "_is_monotonic", "latest", "live", "loop", "rings_at", "thread")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
+        self.thread = get_ident()
+        self._is_monotonic = type(loop).time is asyncio.BaseEventLoop.time
         self.live: dict[Entry, None] = {}
         self.latest = -_NEVER
         self.rings_at = _NEVER
+
+    def when(
+        self,
+        began: float,
+        latest: float,
+        # Captured on purpose, to tell a frozen clock from it.
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> float:
+        """Return ``latest`` as the clock of the loop has it, which keeps real time in any case."""
+        if self._is_monotonic and time.monotonic is monotonic:
+            return latest
+        return self.loop.time() + (latest - max(time.monotonic(), began))
 
     def ring_at(self, when: float) -> None:
         """Ring at that moment. To be called only if the timer is to ring never."""
@@ -91,29 +103,31 @@ class Timer:
             entry.fire()
 
 
+_ByLoop: TypeAlias = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[Timer]]
+
+
 class Timers:
     """The timers of one limit, one for each event loop that it is used on."""
 
     __slots__ = ("_by_loop", "_recent")
 
     def __init__(self) -> None:
-        self._by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[Timer]] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._by_loop: _ByLoop | None = None  # made when first needed: few functions are async
         self._recent: Callable[[], Timer | None] = _nothing
 
     def start(self, began: float, latest: float) -> Entry:
         """Watch the running task from ``began`` to ``latest``, both of ``time.monotonic()``."""
-        task = asyncio.current_task()
+        timer: Any = self._recent()
+        task = None
+        if timer is not None and timer.thread == get_ident():
+            # To ask for the loop that is running would take a system call on Python 3.11.
+            task = asyncio.current_task(timer.loop)
         if task is None:
-            raise RuntimeError("a timeout needs a running task: await it inside a coroutine")
-        loop = task.get_loop()
-        timer = self._recent()
-        if timer is None or timer.loop is not loop:
-            timer = self._timer_of(loop)
-        # The loop has a clock of its own, which keeps real time where a test has frozen the other.
-        now = time.monotonic()
-        when = loop.time() + (latest - (now if now > began else began))  # noqa: FURB136 - max() costs
+            task = asyncio.current_task()
+            if task is None:
+                raise RuntimeError("a timeout needs a running task: await it inside a coroutine")
+            timer = self._timer_of(task.get_loop())
+        when = timer.when(began, latest)
         entry = Entry(timer, task, when)
         if when < timer.latest:
             entry.fire_alone()
@@ -125,6 +139,9 @@ class Timers:
         return entry
 
     def _timer_of(self, loop: asyncio.AbstractEventLoop) -> Timer:
+        if self._by_loop is None:
+            # Another thread may do so too at this moment; then its first timer is not found again.
+            self._by_loop = weakref.WeakKeyDictionary()
         known = self._by_loop.get(loop)
         timer = None if known is None else known()
         if timer is None:
@@ -135,7 +152,7 @@ class Timers:
 
     def in_flight(self) -> int:
         """Return how many calls are being watched together, over all loops."""
-        timers = [known() for known in self._by_loop.values()]
+        timers = [known() for known in (self._by_loop or {}).values()]
         return sum(len(timer.live) for timer in timers if timer is not None)
 
 
@@ -146,37 +163,3 @@ def _nothing() -> None:
 async def as_coroutine(awaitable: Awaitable[Any]) -> Any:
     """Make a coroutine of any awaitable."""
     return await awaitable
-
-
-@types.coroutine
-def finish(
-    timers: Timers, coroutine: Coroutine[Any, Any, Any], step: Any, began: float, latest: float
-) -> Generator[Any, Any, Any]:
-    """Go on with a coroutine that has been run to its first suspension, ``step``.
-
-    Raises Expired when the time is up and nobody else cancelled the task. A result that comes in
-    spite of that is returned, and the cancellation taken back.
-    """
-    entry = timers.start(began, latest)
-    try:
-        while True:
-            try:
-                yield step
-            except BaseException as exc:
-                try:
-                    step = coroutine.throw(exc)
-                except StopIteration as done:
-                    result = done.value
-                    break
-            else:
-                result = yield from coroutine
-                break
-    except asyncio.CancelledError as exc:
-        if entry.end():
-            raise Expired(timers) from exc
-        raise
-    except BaseException:
-        entry.end()
-        raise
-    entry.end()
-    return result

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import itertools
 import threading
-import weakref
 from collections.abc import Callable
 from contextvars import Context
 from typing import Any
@@ -162,13 +161,12 @@ class _Worker(threading.Thread):
 class Abandoned:
     """The calls of one policy that go on running although nobody waits for them any more."""
 
-    __slots__ = ("__weakref__", "_lock", "running", "total")
+    __slots__ = ("_lock", "running", "total")
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self.running = 0  # both written under _lock
         self.total = 0
-        _all_abandoned.add(self)
 
     def take(self, job: Job, on_end: Callable[[], object]) -> bool:
         """Give up ``job`` and count it; False if it has ended already, or never was to start.
@@ -189,21 +187,16 @@ class Abandoned:
         with self._lock:
             self.running -= 1
 
-    def forget(self) -> None:
-        """Start anew in a forked child, where none of the threads is there."""
+    def start_anew(self) -> None:
+        """Begin again in a forked child, where none of the threads is there."""
         self._lock = threading.RLock()
         self.running = 0
-
-
-_all_abandoned: weakref.WeakSet[Abandoned] = weakref.WeakSet()
 
 
 def _after_fork_in_child() -> None:
     global _lock  # noqa: PLW0603 - another thread may have held it at the fork
     _lock = threading.RLock()
     _idle.clear()
-    for each in _all_abandoned:
-        each.forget()
 
 
 forks.after_in_child(_after_fork_in_child)

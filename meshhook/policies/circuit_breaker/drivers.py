@@ -55,7 +55,9 @@ def straight_async(breaker: CircuitBreaker, circuit: Circuit, call: AsyncCall) -
         if not phase.straight:
             return await _run_async(breaker, circuit, breaker._admit(circuit), call, args, kwargs)
         try:
-            result = await call(*args, **kwargs)
+            coroutine = call(*args, **kwargs)
+            del args, kwargs  # a call that is suspended needs them no more
+            result = await coroutine
         except BaseException as exc:
             breaker._settle_error(circuit, phase, exc)
             raise
@@ -100,7 +102,9 @@ def windowed_async(breaker: CircuitBreaker, circuit: Circuit, call: AsyncCall) -
         if not phase.straight:
             return await _run_async(breaker, circuit, breaker._admit(circuit), call, args, kwargs)
         try:
-            result = await call(*args, **kwargs)
+            coroutine = call(*args, **kwargs)
+            del args, kwargs  # a call that is suspended needs them no more
+            result = await coroutine
         except BaseException as exc:
             breaker._settle_error(circuit, phase, exc)
             raise

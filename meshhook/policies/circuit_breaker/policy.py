@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Hashable, Iterator
 from contextvars import ContextVar
 from typing import Any, ParamSpec, Self, TypeVar, overload
 
-from meshhook import events, forks, guard
+from meshhook import events, guard
 from meshhook.errors import CircuitOpenError, RejectedError
 from meshhook.family import Family
 from meshhook.keys import Key, compile_key
@@ -72,7 +72,6 @@ class CircuitBreaker(Policy):
         self._made_at = time.monotonic()
         self._single: Circuit | None = None
         self.renew_locks()
-        forks.enrol(self)
 
     def renew_locks(self) -> None:
         """Make the locks anew, in a forked child."""
@@ -247,7 +246,9 @@ class CircuitBreaker(Policy):
         phase.open_for = open_for
 
     def __enter__(self) -> Self:
-        permit = self._admit(self._only_circuit("with"))
+        circuit = self._only_circuit("with")
+        self._take_name()
+        permit = self._admit(circuit)
         _entered.set(((self, permit), *_entered.get()))
         return self
 

@@ -89,6 +89,10 @@ class Idempotent(Policy):
         self.done = _nothing_done if self.direct is None else self.direct.done
         self._scope: Scope | None = None
 
+    def renew_locks(self) -> None:
+        """Make the lock anew, in a forked child."""
+        self.counters.renew_locks()
+
     @classmethod
     def shared(cls, name: str | None, settings: Any, registry: Registry | None) -> Self:
         """Return the policy of ``name``, or a pattern if there is no name."""

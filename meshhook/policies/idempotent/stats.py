@@ -6,7 +6,7 @@ import dataclasses
 import threading
 from typing import Any
 
-from meshhook import forks, guard
+from meshhook import guard
 from meshhook.stats import Stats
 
 
@@ -46,7 +46,6 @@ class Counters:
         self.store_errors = 0
         self.started = 0
         self.renew_locks()
-        forks.enrol(self)
 
     def renew_locks(self) -> None:
         """Make the lock anew, in a forked child."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
+import types
+from asyncio import CancelledError
+from collections.abc import Awaitable, Callable, Generator
 from contextvars import Token, copy_context
 from threading import get_ident
-from types import CoroutineType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from meshhook import guard
@@ -20,7 +21,7 @@ from meshhook.deadline import current as deadline
 from meshhook.errors import MeshHookError, TimeoutError
 from meshhook.runtime.alarm import Alarm
 from meshhook.runtime.expiry import Expired
-from meshhook.runtime.timer import as_coroutine, finish
+from meshhook.runtime.timer import as_coroutine
 from meshhook.runtime.workers import Job
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 Call: TypeAlias = Callable[..., Any]
 _MISSING: Any = object()
+_COROUTINES = (types.CoroutineType, types.GeneratorType)
 
 
 def _reset(token: Token[float | None]) -> None:
@@ -40,14 +42,14 @@ def _reset(token: Token[float | None]) -> None:
 def cooperative(policy: Timeout, call: Call, fn: Call) -> Call:
     """Set the deadline and let the function see to it."""
     limit, tally, plain = policy.settings.seconds, policy.tally, guard.PLAIN
-    current = deadline
+    get, set_, reset = deadline.get, deadline.set, deadline.reset
 
     def guarded(*args: Any, **kwargs: Any) -> Any:
         latest = time.monotonic() + limit
-        outer = current.get()
+        outer = get()
         if outer is not None and outer < latest:
             latest = policy.inherit(fn, outer)
-        token = current.set(latest)
+        token = set_(latest)
         try:
             result = call(*args, **kwargs) if kwargs else call(*args)
             if type(result) not in plain:
@@ -56,7 +58,7 @@ def cooperative(policy: Timeout, call: Call, fn: Call) -> Call:
             policy.count_cooperative_error(exc, latest)
             raise
         finally:
-            current.reset(token)
+            reset(token)
         tally.successes += 1
         return result
 
@@ -86,39 +88,59 @@ def cooperative_async(policy: Timeout, call: Call, fn: Call) -> Callable[..., Aw
     return guarded
 
 
-def cancelling(policy: Timeout, call: Call, fn: Call) -> Callable[..., Awaitable[Any]]:
-    """Cancel the task at the deadline. A call that never suspends needs no timer at all."""
-    limit, tally, timers = policy.settings.seconds, policy.tally, policy.timers
-    current = deadline
+def cancelling(  # noqa: C901 - one function, because another call would cost too much
+    policy: Timeout, call: Call, fn: Call
+) -> Callable[..., Awaitable[Any]]:
+    """Cancel the task at the deadline. A call that never suspends needs no timer at all.
 
-    async def guarded(*args: Any, **kwargs: Any) -> Any:
+    It is a coroutine in the form of a generator: one that runs a call up to its first suspension
+    has to hand that on, and a coroutine cannot.
+    """
+    limit, tally, start = policy.settings.seconds, policy.tally, policy.timers.start
+    get, set_, reset = deadline.get, deadline.set, deadline.reset
+
+    @types.coroutine
+    def guarded(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:  # noqa: C901 - as above
         began = time.monotonic()
         latest = began + limit
-        outer = current.get()
+        outer = get()
         if outer is not None and outer < latest:
             latest = policy.inherit(fn, outer)
-        token = current.set(latest)
+        token = set_(latest)
+        entry = None
         try:
             coroutine = call(*args, **kwargs) if kwargs else call(*args)
-            if type(coroutine) is not CoroutineType:
+            del args, kwargs  # a call that is suspended needs them no more
+            if type(coroutine) not in _COROUTINES:
                 coroutine = as_coroutine(coroutine)
             try:
                 step = coroutine.send(None)
             except StopIteration as done:
                 result = done.value
             else:
-                result = await finish(timers, coroutine, step, began, latest)
-        except Expired as exc:
-            current.reset(token)
-            if exc.limit is not timers:
-                policy.count_error(exc)
-                raise
-            raise policy.expired(fn, began, latest) from exc.__cause__
+                entry = start(began, latest)
+                while True:
+                    try:
+                        yield step
+                    except BaseException as exc:
+                        try:
+                            step = coroutine.throw(exc)
+                        except StopIteration as done:
+                            result = done.value
+                            break
+                    else:
+                        result = yield from coroutine
+                        break
         except BaseException as exc:
             _reset(token)
+            has_expired = entry is not None and entry.end()
+            if has_expired and isinstance(exc, CancelledError):
+                raise policy.expired(fn, began, latest) from exc
             policy.count_error(exc)
             raise
-        current.reset(token)
+        reset(token)
+        if entry is not None:
+            entry.end()
         tally.successes += 1
         return result
 
@@ -164,20 +186,21 @@ def threaded(policy: Timeout, call: Call, fn: Call) -> Call:
     return guarded
 
 
-def signalled(policy: Timeout, call: Call, fn: Call, otherwise: Call | None = None) -> Call:
-    """Interrupt the main thread by a signal; ``otherwise`` is for where that cannot be done."""
+def signalled(policy: Timeout, call: Call, fn: Call, *, or_threaded: bool = False) -> Call:
+    """Interrupt the main thread by a signal; make the call in a worker where that cannot be."""
     limit, tally, plain = policy.settings.seconds, policy.tally, guard.PLAIN
-    current = deadline
-    over_others = otherwise is None
+    get, set_, reset = deadline.get, deadline.set, deadline.reset
+    over_others = not or_threaded
+    in_worker: Call | None = None
 
     def guarded(*args: Any, **kwargs: Any) -> Any:
         began = time.monotonic()
         latest = began + limit
-        outer = current.get()
+        outer = get()
         if outer is not None and outer < latest:
             latest = policy.inherit(fn, outer)
         alarm = Alarm()
-        token = current.set(latest)
+        token = set_(latest)
         try:
             if alarm.start(latest - began, over_others):
                 result = call(*args, **kwargs) if kwargs else call(*args)
@@ -195,10 +218,13 @@ def signalled(policy: Timeout, call: Call, fn: Call, otherwise: Call | None = No
             raise
         finally:
             alarm.stop()
-            current.reset(token)
-        if otherwise is None:
+            reset(token)
+        if not or_threaded:
             raise policy.no_signal(fn)
-        return otherwise(*args, **kwargs)
+        nonlocal in_worker
+        if in_worker is None:
+            in_worker = threaded(policy, call, fn)
+        return in_worker(*args, **kwargs)
 
     return guarded
 
@@ -209,18 +235,18 @@ def interrupted(policy: Timeout, call: Call, fn: Call) -> Call:
     from meshhook.runtime.watchdog import keys, watchdog
 
     limit, tally, plain = policy.settings.seconds, policy.tally, guard.PLAIN
-    current = deadline
+    get, set_, reset = deadline.get, deadline.set, deadline.reset
     watched, clock = watchdog.watched, watchdog.clock
 
     def guarded(*args: Any, **kwargs: Any) -> Any:
         began = time.monotonic()
         latest = began + limit
-        outer = current.get()
+        outer = get()
         if outer is not None and outer < latest:
             latest = policy.inherit(fn, outer)
         key = next(keys)
         result = _MISSING
-        token = current.set(latest)
+        token = set_(latest)
         # The exception may come at any bytecode until the entry is out, or taken and settled.
         try:
             try:
@@ -245,7 +271,7 @@ def interrupted(policy: Timeout, call: Call, fn: Call) -> Call:
             policy.count_error(exc)
             raise
         finally:
-            current.reset(token)
+            reset(token)
         tally.successes += 1
         return result
 

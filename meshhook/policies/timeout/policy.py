@@ -65,12 +65,17 @@ class Timeout(Policy):
         self.timers = Timers()
         self.abandoned = Abandoned()
 
+    def renew_locks(self) -> None:
+        """Make the lock anew in a forked child, where no abandoned call goes on."""
+        self.abandoned.start_anew()
+
     def bind(self, call: Callable[..., Any], fn: Callable[..., Any]) -> Callable[..., Any]:
         """Make the sync driver of the mode."""
         mode = self.settings.mode
         if mode == "auto":
-            otherwise = drivers.threaded(self, call, fn)
-            return drivers.signalled(self, call, fn, otherwise) if HAS_SIGNALS else otherwise
+            if HAS_SIGNALS:
+                return drivers.signalled(self, call, fn, or_threaded=True)
+            return drivers.threaded(self, call, fn)
         make = {
             "thread": drivers.threaded,
             "signal": drivers.signalled,
