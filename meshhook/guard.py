@@ -179,17 +179,13 @@ def _what_runs(fn: Any) -> tuple[Any, Any]:
 
 def _compile(fn: Any, policies: tuple[Policy, ...]) -> Any:
     asynchronous = is_async(fn)
-    extras: dict[str, Any] = {}
-    for policy in reversed(policies):
-        extras.update(policy.attributes(fn))
-    shown = {"policies": policies, **extras}
-    chain = _chain(fn, fn, policies, shown, asynchronous=asynchronous)
+    chain, shown = _chain(fn, fn, policies, asynchronous=asynchronous)
     body: dict[str, Any] = {
         "__slots__": (),
         "__call__": _static(chain),
         "_self_policies": policies,
         "_self_chains": (chain,),
-        **{name: _static(extra) for name, extra in extras.items()},
+        **shown,
     }
     if type(fn) is not types.FunctionType:
         body["__get__"] = _bind_nothing
@@ -197,7 +193,7 @@ def _compile(fn: Any, policies: tuple[Policy, ...]) -> Any:
             bound = _bound_call(fn, asynchronous=asynchronous)
             chains = body["_self_chains"] = [chain]
             body["__get__"] = _bind_descriptor(
-                fn, chains, lambda: _chain(bound, fn, policies, shown, asynchronous=asynchronous)
+                fn, chains, lambda: _chain(bound, fn, policies, asynchronous=asynchronous)[0]
             )
     return type("Guard", (Guard,), body)(fn, _unused)
 
@@ -213,22 +209,26 @@ def _chain(
     innermost: Callable[..., Any],
     fn: Callable[..., Any],
     policies: tuple[Policy, ...],
-    shown: dict[str, Any],
     *,
     asynchronous: bool,
-) -> Callable[..., Any]:
-    """Put the drivers of ``policies`` around ``innermost``; the outermost looks like ``fn``."""
+) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """Put the drivers of ``policies`` around ``innermost``; the outermost looks like ``fn``.
+
+    Return it, and what the drivers show as their attributes; it shows all of them.
+    """
     call = innermost if asynchronous else with_a_frame(innermost)
+    shown: dict[str, Any] = {}
     for policy in reversed(policies):
         call = policy.bind_async(call, fn) if asynchronous else policy.bind(call, fn)
+        shown |= vars(call)
     if asynchronous and not inspect.iscoroutinefunction(call):
         call = _as_coroutine_function(call)
     try:
         functools.update_wrapper(call, fn)
     except TypeError:  # a proxy that answers to every name, such as a remote procedure
         vars(call)["__wrapped__"] = fn
-    call.__dict__.update(shown)
-    return call
+    vars(call).update(shown, policies=policies)
+    return call, shown
 
 
 def _as_coroutine_function(call: Callable[..., Any]) -> Callable[..., Any]:

@@ -26,30 +26,88 @@ VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 def compile_key(key: Key, fn: Callable[..., Any], setting: str = "key") -> KeyOf:
     """Compile ``key`` for calls of ``fn``: one field gives its value, several give a tuple.
 
-    ``setting`` is what errors call it, here and in the functions below.
+    ``setting`` is what errors call it.
     """
-    if callable(key):
-        if inspect.iscoroutinefunction(key):
+    return Callee(fn).compile_key(key, setting)
+
+
+class Callee:
+    """A function whose calls are read. Its signature is looked at once, when it is needed."""
+
+    __slots__ = ("_signature", "fn")
+
+    def __init__(self, fn: Callable[..., Any]) -> None:
+        self.fn = fn
+        self._signature: inspect.Signature | None = None
+
+    def signature(self, setting: str = "key") -> inspect.Signature:
+        """Return the signature, which a key needs."""
+        if self._signature is None:
+            try:
+                self._signature = inspect.signature(self.fn)
+            except (TypeError, ValueError):
+                raise ConfigurationError(
+                    f"{setting} needs the signature of {self.fn!r}, which has none: wrap it in a "
+                    "function of your own"
+                ) from None
+        return self._signature
+
+    def compile_key(self, key: Key, setting: str = "key") -> KeyOf:
+        """Compile ``key``: one field gives its value, several give a tuple."""
+        if callable(key):
+            if inspect.iscoroutinefunction(key):
+                raise ConfigurationError(
+                    f"{setting} must be a plain function, not an async one, got {key!r}"
+                )
+            return self._compile_callable(key, setting)
+        getters = [self.compile_field(field, key, setting) for field in fields_of(key)]
+        if len(getters) == 1:
+            return getters[0]
+        return lambda args, kwargs: tuple([getter(args, kwargs) for getter in getters])
+
+    def compile_field(self, field: str, key: object, setting: str = "key") -> KeyOf:
+        """Compile one name of a key, such as ``order.id``; ``key`` is for the error."""
+        name, _, path = field.partition(".")
+        parameters = self.signature(setting).parameters
+        parameter = parameters.get(name)
+        if (
+            parameter is None
+            or parameter.kind in VARIADIC
+            or not all(part.isidentifier() for part in field.split("."))
+        ):
+            possible = [each.name for each in parameters.values() if each.kind not in VARIADIC]
             raise ConfigurationError(
-                f"{setting} must be a plain function, not an async one, got {key!r}"
+                f"{setting} {key!r} names {field!r}, which is no argument of "
+                f"{getattr(self.fn, '__qualname__', self.fn)}; it has "
+                f"{', '.join(possible) or 'none'}"
             )
-        return _compile_callable(key, fn, setting)
-    fields = fields_of(key)
-    getters = [compile_field(field, key, fn, setting) for field in fields]
-    if len(getters) == 1:
-        return getters[0]
-    return lambda args, kwargs: tuple([getter(args, kwargs) for getter in getters])
+        get = _argument(parameter, list(parameters).index(name))
+        if not path:
+            return get
+        dig = attrgetter(path)
+        return lambda args, kwargs: dig(get(args, kwargs))
 
+    def _compile_callable(self, key: Callable[..., Any], setting: str) -> KeyOf:
+        """Hand a callable the arguments that it names; if it names others, all as they come."""
+        try:
+            wanted = inspect.signature(key).parameters
+        except (TypeError, ValueError):
+            return lambda args, kwargs: key(*args, **kwargs)
+        names = [name for name, each in wanted.items() if each.kind not in VARIADIC]
+        rest = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in wanted.values())
+        by_position = any(
+            each.kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL)
+            for each in wanted.values()
+        )
+        signature = self.signature(setting)
+        if by_position or not set(names) <= set(signature.parameters):
+            return lambda args, kwargs: key(*args, **kwargs)
 
-def signature_of(fn: Callable[..., Any], setting: str = "key") -> inspect.Signature:
-    """Return the signature of ``fn``, which a key needs."""
-    try:
-        return inspect.signature(fn)
-    except (TypeError, ValueError):
-        raise ConfigurationError(
-            f"{setting} needs the signature of {fn!r}, which has none: wrap it in a function of "
-            "your own"
-        ) from None
+        def by_name(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            arguments = bind_arguments(signature, args, kwargs)
+            return key(**(arguments if rest else {name: arguments[name] for name in names}))
+
+        return by_name
 
 
 def bind_arguments(
@@ -90,30 +148,24 @@ def fields_of(key: str | tuple[str, ...]) -> list[str]:
     return fields
 
 
+def literal_of(key: Key) -> str:
+    """Return the text of a template with its fields left open, or "" if it is nothing but fields.
+
+    Templates of one literal text name the same things, whatever their arguments are called.
+    """
+    if not isinstance(key, str):
+        return ""
+    parts = list(string.Formatter().parse(key))
+    if not any(literal for literal, *_ in parts):
+        return ""
+    return "".join(
+        literal.replace("{", "{{").replace("}", "}}") + ("" if field is None else "{}")
+        for literal, field, *_ in parts
+    )
+
+
 def _is_text(field: object) -> bool:
     return isinstance(field, str)
-
-
-def compile_field(field: str, key: object, fn: Callable[..., Any], setting: str = "key") -> KeyOf:
-    """Compile one name of a key, such as ``order.id``; ``key`` is for the error."""
-    name, _, path = field.partition(".")
-    parameters = signature_of(fn, setting).parameters
-    parameter = parameters.get(name)
-    if (
-        parameter is None
-        or parameter.kind in VARIADIC
-        or not all(part.isidentifier() for part in field.split("."))
-    ):
-        possible = [each.name for each in parameters.values() if each.kind not in VARIADIC]
-        raise ConfigurationError(
-            f"{setting} {key!r} names {field!r}, which is no argument of "
-            f"{getattr(fn, '__qualname__', fn)}; it has {', '.join(possible) or 'none'}"
-        )
-    get = _argument(parameter, list(parameters).index(name))
-    if not path:
-        return get
-    dig = attrgetter(path)
-    return lambda args, kwargs: dig(get(args, kwargs))
 
 
 def _argument(parameter: inspect.Parameter, index: int) -> KeyOf:
@@ -132,26 +184,3 @@ def _argument(parameter: inspect.Parameter, index: int) -> KeyOf:
         return value
 
     return read
-
-
-def _compile_callable(key: Callable[..., Any], fn: Callable[..., Any], setting: str) -> KeyOf:
-    """Hand a callable the arguments that it names, or, if it names others, all as they come."""
-    try:
-        wanted = inspect.signature(key).parameters
-    except (TypeError, ValueError):
-        return lambda args, kwargs: key(*args, **kwargs)
-    names = [name for name, each in wanted.items() if each.kind not in VARIADIC]
-    rest = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in wanted.values())
-    by_position = any(
-        each.kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL)
-        for each in wanted.values()
-    )
-    signature = signature_of(fn, setting)
-    if by_position or not set(names) <= set(signature.parameters):
-        return lambda args, kwargs: key(*args, **kwargs)
-
-    def by_name(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        arguments = bind_arguments(signature, args, kwargs)
-        return key(**(arguments if rest else {name: arguments[name] for name in names}))
-
-    return by_name

@@ -44,10 +44,7 @@ class Policy:
     @classmethod
     def shared(cls, name: str | None, settings: Any, registry: Registry | None) -> Self:
         """Return the policy that has ``name`` in ``registry``, or a pattern if there is no name."""
-        if registry is None:
-            registry = Registry.default
-        if not isinstance(registry, Registry):
-            raise wrong("registry", registry, "a meshhook.Registry, or left out")
+        registry = Registry.given(registry)
         if name is None:
             pattern = cls(settings, registry)
             pattern._is_pattern = True
@@ -101,7 +98,10 @@ class Policy:
         return f"{getattr(fn, '__module__', None) or '?'}.{fn.__qualname__}"
 
     def bind(self, call: Callable[..., Any], fn: Callable[..., Any]) -> Callable[..., Any]:
-        """Make the driver around ``call``, which ends in the sync function ``fn``."""
+        """Make the driver around ``call``, which ends in the sync function ``fn``.
+
+        Attributes of the driver, which must be no plain functions, are shown by the guard as well.
+        """
         raise NotImplementedError
 
     def bind_async(
@@ -109,10 +109,6 @@ class Policy:
     ) -> Callable[..., Awaitable[Any]]:
         """Make the driver around ``call``, which ends in the async function ``fn``."""
         raise NotImplementedError
-
-    def attributes(self, fn: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
-        """Return what a function decorated with this policy can do besides being called."""
-        return {}
 
     def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the sync function ``fn`` under this policy."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from meshhook import forks
 from meshhook.errors import ConfigurationError
-from meshhook.settings import differing
+from meshhook.settings import differing, wrong
 from meshhook.stats import Stats
 
 if TYPE_CHECKING:
@@ -85,6 +85,15 @@ class Registry:
         self._owned = weakref.WeakValueDictionary()
         self.renew_locks()
         forks.enrol(self)
+
+    @staticmethod
+    def given(registry: Registry | None) -> Registry:
+        """Return what was given as ``registry=``, or the default one."""
+        if registry is None:
+            return Registry.default
+        if not isinstance(registry, Registry):
+            raise wrong("registry", registry, "a meshhook.Registry, or left out")
+        return registry
 
     def renew_locks(self) -> None:
         """Make the lock anew, and those of the policies, in a forked child."""

@@ -292,17 +292,18 @@ def test_members_of_a_group_are_judged(
     assert breaker.state == "open"
 
 
-def test_own_rejections_are_ignored(
-    colour: Colour, upstream: Upstream, registry: mh.Registry
+@pytest.mark.parametrize("own", [mh.RejectedError, mh.KeyReusedError, mh.InProgressError])
+def test_what_other_policies_refuse_is_ignored(
+    own: type[mh.MeshHookError], colour: Colour, upstream: Upstream, registry: mh.Registry
 ) -> None:
-    """A rejection by an inner policy says nothing about the upstream, unless it is asked for."""
+    """It says nothing about what is called, unless it is asked for by name."""
     quiet = mh.circuit_breaker("quiet", failure_threshold=1, registry=registry)
     asking = mh.circuit_breaker(
-        "asking", failure_threshold=1, record=(mh.RejectedError, OSError), registry=registry
+        "asking", failure_threshold=1, record=(own, OSError), registry=registry
     )
-    upstream.error = mh.RejectedError("no room")
+    upstream.error = own("no")
     for breaker in (quiet, asking):
-        with pytest.raises(mh.RejectedError):
+        with pytest.raises(own):
             colour.call(guarded(breaker, upstream, colour))
     assert (quiet.state, quiet.stats().ignored, asking.state) == ("closed", 1, "open")
 

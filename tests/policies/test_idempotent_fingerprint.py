@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import meshhook as mh
+from meshhook.keys import Callee
 from meshhook.policies.idempotent.fingerprint import LONGEST, compile_fingerprint
 from meshhook.stores.protocol import Get
 from tests.colours import Colour
@@ -22,7 +23,7 @@ def fingerprint(
     fn: Any, key: Any, *args: Any, setting: Any = "auto", longest: int = LONGEST, **kwargs: Any
 ) -> Any:
     """Return the fingerprint of one call."""
-    read = compile_fingerprint(setting, fn, key, longest=longest)
+    read = compile_fingerprint(setting, Callee(fn), key, longest=longest)
     return None if read is None else read(args, kwargs)
 
 
@@ -38,8 +39,11 @@ def test_what_the_key_covers_is_not_in_it() -> None:
 
 def test_a_key_that_covers_everything_needs_none() -> None:
     """There is nothing left that could differ."""
-    assert compile_fingerprint("auto", charge, "{order}{amount}{currency}", longest=LONGEST) is None
-    assert compile_fingerprint("auto", lambda: None, lambda: 1, longest=LONGEST) is None
+    assert (
+        compile_fingerprint("auto", Callee(charge), "{order}{amount}{currency}", longest=LONGEST)
+        is None
+    )
+    assert compile_fingerprint("auto", Callee(lambda: None), lambda: 1, longest=LONGEST) is None
 
 
 def test_a_field_of_an_argument_does_not_cover_the_argument() -> None:
@@ -67,7 +71,7 @@ def test_a_callable_key_covers_nothing() -> None:
 @pytest.mark.parametrize("setting", ["auto", ("amount", "currency"), lambda amount: amount])
 def test_spellings_of_one_call_have_one_fingerprint(setting: Any, args: Any, kwargs: Any) -> None:
     """By position, by name or by default."""
-    read = compile_fingerprint(setting, charge, "{order}", longest=LONGEST)
+    read = compile_fingerprint(setting, Callee(charge), "{order}", longest=LONGEST)
     assert read is not None
     assert read(args, kwargs) == read((1, 5), {"currency": "eur"})
 
@@ -105,8 +109,8 @@ def test_the_object_of_a_method_does_not_count() -> None:
         def of_class(cls, order: int) -> None: ...  # noqa: N805
 
     assert fingerprint(Shop.charge, "{order}", Shop(), 1, 7) == "i7;"
-    assert compile_fingerprint("auto", Shop.only, "{order}", longest=LONGEST) is None
-    assert compile_fingerprint("auto", Shop.of_class, "{order}", longest=LONGEST) is None
+    assert compile_fingerprint("auto", Callee(Shop.only), "{order}", longest=LONGEST) is None
+    assert compile_fingerprint("auto", Callee(Shop.of_class), "{order}", longest=LONGEST) is None
 
 
 def test_names_say_what_counts() -> None:
@@ -124,7 +128,7 @@ def test_names_say_what_counts() -> None:
 
 def test_false_means_none() -> None:
     """Then the key alone decides."""
-    assert compile_fingerprint(False, charge, "{order}", longest=LONGEST) is None
+    assert compile_fingerprint(False, Callee(charge), "{order}", longest=LONGEST) is None
 
 
 @pytest.mark.parametrize("key", ["{order}", "{order}{currency}"], ids=["several", "one"])
@@ -257,7 +261,7 @@ def test_an_async_callable_is_refused() -> None:
 def test_a_callable_needs_a_signature_to_read() -> None:
     """The error names the setting that asks for it."""
     with pytest.raises(mh.ConfigurationError, match="fingerprint needs the signature of"):
-        compile_fingerprint(lambda anything: anything, dict, lambda: 1, longest=LONGEST)
+        compile_fingerprint(lambda anything: anything, Callee(dict), lambda: 1, longest=LONGEST)
 
 
 DIRECT: list[tuple[Any, list[Any], list[Any]]] = [

@@ -32,6 +32,85 @@ def test_functions_on_one_store_are_apart(sides: Sides, colour: Colour) -> None:
     assert short.key_for(1, 2) != long.key_for(1, 2)
 
 
+@pytest.mark.parametrize(
+    ("key", "same"),
+    [
+        ("charge:{order}", True),
+        ("charge:{amount}", True),
+        ("refund:{order}", False),
+        ("{order}", False),
+        ("{order}charge:", False),
+        ("{{}}charge:{order}", False),
+    ],
+)
+def test_the_text_of_a_template_is_part_of_its_keys(
+    key: str, same: bool, store: Any, colour: Colour
+) -> None:
+    """So that templates of one name are apart wherever they read differently."""
+    body = Held()
+    body.go.set()
+    charge = once(store, body, colour, key="charge:{order}", fingerprint=False)
+    other = once(store, body, colour, key=key, fingerprint=False)
+    colour.call(charge, 7, 7)
+    colour.call(other, 7, 7)
+    assert (body.runs == 1, charge.key_for(7, 7) == other.key_for(7, 7)) == (same, same)
+    colour.call(other.clear, 7, 7)
+    assert (colour.call(charge.get, 7, 7) is None) is same
+
+
+def test_the_default_memory_belongs_to_the_registry(colour: Colour) -> None:
+    """A test that has a registry of its own sees nothing of another, under any name."""
+    first, second = mh.Registry(), mh.Registry()
+    one = once(None, lambda *_: "first", colour, registry=first)
+    assert colour.call(one, 1) == "first"
+    assert colour.call(once(None, lambda *_: "second", colour, registry=second), 1) == "second"
+    assert colour.call(once(None, lambda *_: "again", colour, registry=first), 1) == "first"
+
+
+def test_keys_of_functions_that_have_one_name_are_apart(registry: mh.Registry) -> None:
+    """What is handed on to another service goes by the name in the registry, and is short."""
+
+    def make() -> Any:
+        @mh.idempotent("{order}", registry=registry)
+        def charge(order: int) -> str:
+            return mh.current().key
+
+        return charge
+
+    one, other = make(), make()
+    assert (one(1), other(1)) == (one.key_for(1), other.key_for(1))
+    assert one.key_for(1) != other.key_for(1)
+
+
+class Till:
+    """Its charges are told apart by order alone."""
+
+    @mh.idempotent("{order}", registry=mh.Registry())
+    def charge(self, order: int, amount: int) -> tuple[int, int]:
+        return order, amount
+
+
+@pytest.mark.parametrize("verb", ["key_for", "get", "clear"])
+def test_a_method_is_looked_up_on_its_class(verb: str) -> None:
+    """On an object it does not know of the object, and would take an argument for it."""
+    till: Any = Till()
+    said = r"Till\.charge\(\) is a method, .* as in Till\.charge\.key_for\(self, \.\.\.\)"
+    for args in ((1, 2), (1,), ()):
+        with pytest.raises(TypeError, match=said):
+            getattr(till.charge, verb)(*args)
+    getattr(Till.charge, verb)(till, 1, 2)
+
+
+@pytest.mark.parametrize("verb", ["key_for", "get", "clear"])
+def test_what_is_no_call_has_no_key(verb: str, store: Any, colour: Colour) -> None:
+    """Arguments that the function does not have are an error; the key may be all there is."""
+    fn = once(store, lambda *_: None, colour)
+    for args, kwargs in (((1, 2, 3), {}), ((1,), {"total": 3}), ((1,), {"order": 2}), ((), {})):
+        with pytest.raises(TypeError, match="argument"):
+            colour.call(lambda: getattr(fn, verb)(*args, **kwargs))  # noqa: B023 - called at once
+    assert fn.key_for(1) == fn.key_for(1, 7)
+
+
 MODULE = """
 import meshhook as mh
 

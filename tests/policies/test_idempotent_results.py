@@ -489,7 +489,7 @@ def test_what_never_changes_is_kept_in_memory_as_it_is(result: Any) -> None:
     """It needs no copy, so a replay costs none."""
     settings = idempotent_settings(
         key=None,
-        store=None,
+        store=mh.MemoryStore(),
         version=1,
         fingerprint="auto",
         ttl=60,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import meshhook as mh
-from meshhook import guard
+from meshhook import events, guard
 from meshhook.policies.idempotent import names
 from meshhook.policies.idempotent.stats import Counters, LockedCounters, make_counters
 from tests.colours import Colour
@@ -71,6 +71,8 @@ def test_each_call_is_counted_as_what_became_of_it(sides: Sides, colour: Colour)
         return result
 
     fn = once(sides.here, body, colour, on_running="reject")
+    told: list[Any] = []
+    subscription = mh.subscribe(told.append, events.CallRejected)
     colour.call(fn, 1)
     assert counted(fn) == {"calls": 1, "executed": 1}
     colour.call(fn, 1)
@@ -85,6 +87,10 @@ def test_each_call_is_counted_as_what_became_of_it(sides: Sides, colour: Colour)
     colour.call(fn, 3)
     raises(mh.ResultUnavailableError, colour, fn, 3)
     assert counted(fn) == {"calls": 8, "executed": 2, "replayed": 1, "released": 1, "rejected": 4}
+    subscription.close()
+    reasons = ["key_reused", "missing_key", "in_progress", "result_unavailable"]
+    assert [event.reason for event in told] == reasons
+    assert [event.retry_after is not None for event in told] == [False, False, True, False]
 
 
 def test_running_and_waiting_calls_are_shown(sides: Sides, colour: Colour) -> None:
@@ -167,9 +173,12 @@ def test_a_store_that_is_gone_is_counted() -> None:
     store = mh.RedisStore("redis://127.0.0.1:1")
     refused = once(store, lambda *_: "done", "sync")
     unprotected = once(store, lambda *_: "done", "sync", on_store_error="run")
-    with pytest.raises(mh.StoreUnavailableError):
-        refused(1)
-    assert unprotected(1) == "done"
+    told: list[Any] = []
+    with mh.subscribe(told.append, events.CallRejected):
+        with pytest.raises(mh.StoreUnavailableError):
+            refused(1)
+        assert unprotected(1) == "done"
+    assert [event.reason for event in told] == ["store_unavailable"]
     assert counted(refused) == {"calls": 1, "rejected": 1, "store_errors": 1}
     assert counted(unprotected) == {
         "calls": 1,

@@ -313,10 +313,11 @@ class Counting(Policy):
             self.calls += 1
             return call(*args, **kwargs)
 
+        vars(guarded).update(counted=self.counted, mark=self.settings)
         return guarded
 
-    def attributes(self, fn: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
-        return {"calls": lambda: self.calls, "counted": lambda: fn}
+    def counted(self) -> int:
+        return self.calls
 
     def stats(self) -> Stats:
         return Stats(policy=self.kind, name=self.name)
@@ -338,6 +339,6 @@ def test_a_policy_may_give_its_functions_attributes(registry: mh.Registry) -> No
     guard: Any = Owner.__dict__["method"]
     assert Owner().method() == 1
     inner.calls = 5
-    assert guard.calls() == guard.__call__.calls() == 1
-    assert Owner().method.calls() == 1  # type: ignore[attr-defined]
-    assert guard.counted() is guard.__wrapped__
+    assert guard.counted() == guard.__call__.counted() == 1
+    assert Owner().method.counted() == 1  # type: ignore[attr-defined]
+    assert guard.mark == 2

@@ -15,18 +15,19 @@ from contextvars import ContextVar
 from typing import Any, ParamSpec, Self, TypeVar, overload
 
 from meshhook import events, guard
-from meshhook.errors import CircuitOpenError, RejectedError
+from meshhook.errors import CircuitOpenError
 from meshhook.family import Family
 from meshhook.keys import Key, compile_key
 from meshhook.policies.circuit_breaker import drivers
 from meshhook.policies.circuit_breaker.settings import (
     FALLBACK_RESET_TIMEOUT,
+    OUR_OWN,
     BreakerSettings,
     Judge,
     ResetTimeout,
     breaker_settings,
     matches,
-    names_rejections,
+    names_our_own,
 )
 from meshhook.policies.circuit_breaker.stats import BreakerStats, circuit_stats, family_stats
 from meshhook.policy import Policy
@@ -62,7 +63,7 @@ class CircuitBreaker(Policy):
         self._isolations = 0  # guarded by _lock
         self._isolating = False
         self._sketch = Sketch() if settings.rules.slow_call_duration is not None else None
-        self._records_rejections = names_rejections(settings.record)
+        self._records_our_own = names_our_own(settings.record)
         self._gone = Gone()  # replaced under the lock of the family
         self._family: Family[Circuit] | None = None
         if settings.key is not None:
@@ -192,7 +193,7 @@ class CircuitBreaker(Policy):
         """Tell whether ``exc`` is a failure; None if it says nothing about what was called."""
         if not isinstance(exc, Exception):
             return None
-        if isinstance(exc, RejectedError) and not self._records_rejections:
+        if isinstance(exc, OUR_OWN) and not self._records_our_own:
             return None
         if matches(self.settings.ignore, exc):
             return None

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from meshhook.errors import ConfigurationError, RejectedError
+from meshhook.errors import ConfigurationError, IdempotencyError, RejectedError
 from meshhook.keys import Key
 from meshhook.rules.phases import Rules, State
 from meshhook.settings import Duration, count, duration, exceptions, share
@@ -18,6 +18,8 @@ ResetTimeout: TypeAlias = Duration | Callable[[int, Exception | None], Duration]
 """A duration, or what computes it from the number of openings in a row and the last exception."""
 
 FALLBACK_RESET_TIMEOUT = 60.0
+OUR_OWN = (RejectedError, IdempotencyError)
+"""What other policies raise on their own account: it says nothing about what is called."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,9 +124,9 @@ def matches(judge: Judge, exc: BaseException) -> bool:
     return bool(judge(exc))  # type: ignore[arg-type]
 
 
-def names_rejections(judge: Judge) -> bool:
-    """Tell whether ``judge`` asks for meshhook's own rejections by name."""
-    return isinstance(judge, tuple) and any(issubclass(kind, RejectedError) for kind in judge)
+def names_our_own(judge: Judge) -> bool:
+    """Tell whether ``judge`` asks for errors of meshhook's own policies by name."""
+    return isinstance(judge, tuple) and any(issubclass(kind, OUR_OWN) for kind in judge)
 
 
 def _optional(check: Callable[[str, Any], Any], argument: str, value: Any) -> Any:

@@ -27,20 +27,19 @@ if TYPE_CHECKING:
     from meshhook.policies.idempotent.claim import Claim
     from meshhook.policies.idempotent.names import At
     from meshhook.policies.idempotent.policy import Idempotent
+    from meshhook.policies.idempotent.reading import Reading
     from meshhook.policies.idempotent.results import Results
 
 Call: TypeAlias = Callable[..., Any]
 AsyncCall: TypeAlias = Callable[..., Awaitable[Any]]
-Read: TypeAlias = Callable[[tuple[Any, ...], dict[str, Any]], Any]
 
 _RELEASED: Final = ("released", None)
 
 
-def once(
-    policy: Idempotent, call: Call, at_of: Read, fingerprint_of: Read | None, results: Results
-) -> Call:
+def once(reading: Reading, call: Call) -> Call:
     """Execute ``call`` once per key."""
-    done = policy.done
+    policy, results = reading.policy, reading.results
+    done, at_of, fingerprint_of = policy.done, reading.at_of, reading.fingerprint_of
 
     def guarded(*args: Any, **kwargs: Any) -> Any:
         at = at_of(args, kwargs)
@@ -50,14 +49,14 @@ def once(
             return replay(policy, at, fingerprint, results, kept)
         return execute(policy, at, fingerprint, results, call, args, kwargs)
 
+    reading.show_on(guarded)
     return guarded
 
 
-def once_async(
-    policy: Idempotent, call: AsyncCall, at_of: Read, fingerprint_of: Read | None, results: Results
-) -> AsyncCall:
+def once_async(reading: Reading, call: AsyncCall) -> AsyncCall:
     """Execute ``call`` once per key, async."""
-    done = policy.done
+    policy, results = reading.policy, reading.results
+    done, at_of, fingerprint_of = policy.done, reading.at_of, reading.fingerprint_of
 
     async def guarded(*args: Any, **kwargs: Any) -> Any:
         at = at_of(args, kwargs)
@@ -67,6 +66,7 @@ def once_async(
             return replay(policy, at, fingerprint, results, kept)
         return await execute_async(policy, at, fingerprint, results, call, args, kwargs)
 
+    reading.show_on(guarded)
     return guarded
 
 

@@ -6,6 +6,7 @@ the key does not cover; where it covers all, there is no fingerprint.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -13,13 +14,11 @@ from meshhook.canonical import ENCODERS, canonical, digest
 from meshhook.errors import ConfigurationError
 from meshhook.keys import (
     VARIADIC,
+    Callee,
     Key,
     KeyOf,
     bind_arguments,
-    compile_field,
-    compile_key,
     fields_of,
-    signature_of,
 )
 
 Fingerprint: TypeAlias = bool | str | tuple[str, ...] | Callable[..., Any]
@@ -30,9 +29,9 @@ LONGEST = 256
 
 
 def compile_fingerprint(
-    fingerprint: Fingerprint, fn: Callable[..., Any], key: Key, *, longest: int
+    fingerprint: Fingerprint, callee: Callee, key: Key, *, longest: int
 ) -> Callable[[tuple[Any, ...], dict[str, Any]], str] | None:
-    """Compile what fingerprints calls of ``fn``; None if their key says everything already.
+    """Compile what fingerprints calls of ``callee``; None if their key says everything already.
 
     Fingerprints of more than ``longest`` characters become digests.
     """
@@ -40,30 +39,31 @@ def compile_fingerprint(
         return None
     if fingerprint != "auto":
         if isinstance(fingerprint, str):
-            read = compile_field(fingerprint, fingerprint, fn, "fingerprint")
+            read = callee.compile_field(fingerprint, fingerprint, "fingerprint")
         else:  # checked with the settings
-            read = compile_key(fingerprint, fn, "fingerprint")  # type: ignore[arg-type]
-        return _joined([read], ["fingerprint"], fn, longest)
-    left = _uncovered(fn, key)
+            read = callee.compile_key(fingerprint, "fingerprint")  # type: ignore[arg-type]
+        return _joined([read], ["fingerprint"], callee.fn, longest)
+    left = _uncovered(callee, key)
     if not left:
         return None
-    parameters = signature_of(fn).parameters
+    parameters = callee.signature().parameters
     if any(parameters[name].kind in VARIADIC for name in left):
-        return _joined([_argument_of_any_kind(name, fn) for name in left], left, fn, longest)
-    return _joined([compile_field(name, name, fn) for name in left], left, fn, longest)
+        readers = [_argument_of_any_kind(name, callee.signature()) for name in left]
+    else:
+        readers = [callee.compile_field(name, name) for name in left]
+    return _joined(readers, left, callee.fn, longest)
 
 
-def _uncovered(fn: Callable[..., Any], key: Key) -> list[str]:
-    """Return the arguments of ``fn`` that its key does not hold whole; the object is none."""
+def _uncovered(callee: Callee, key: Key) -> list[str]:
+    """Return the arguments that the key does not hold whole; the object of a method is none."""
     covered = set() if callable(key) else {each for each in fields_of(key) if "." not in each}
-    names = list(signature_of(fn).parameters)
+    names = list(callee.signature().parameters)
     if names[:1] in (["self"], ["cls"]):
         del names[0]
     return [name for name in names if name not in covered]
 
 
-def _argument_of_any_kind(name: str, fn: Callable[..., Any]) -> KeyOf:
-    signature = signature_of(fn)
+def _argument_of_any_kind(name: str, signature: inspect.Signature) -> KeyOf:
     return lambda args, kwargs: bind_arguments(signature, args, kwargs)[name]
 
 

@@ -123,8 +123,7 @@ async def obtain(
             _refuse_deadlock(policy, io, leader)
             await patience.wait(io, leader)
             if leader.kind == "failed":
-                policy.counters.add("rejected")
-                raise copy.copy(leader.payload)
+                raise policy.rejected(copy.copy(leader.payload))
             if leader.kind is not None:
                 return None, leader
         elif leader.running:
@@ -225,10 +224,9 @@ def _acquired(policy: Idempotent, claim: Claim, answer: Acquired) -> None:
 def _without_store(policy: Idempotent, claim: Claim, error: StoreError) -> Claim:
     policy.store_failed("begin", error)
     if policy.settings.on_store_error == "raise":
-        policy.counters.add("rejected")
         # Whoever waits here would only find out the same, one after the other.
         claim.land("failed", copy.copy(error))
-        raise error
+        raise policy.rejected(error)
     policy.counters.add("unprotected")
     claim.running = True
     return claim

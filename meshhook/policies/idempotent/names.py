@@ -8,16 +8,17 @@ other.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 from meshhook import forks
 from meshhook.canonical import bounded, canonical
 from meshhook.errors import ConfigurationError
-from meshhook.keys import Key, compile_key
+from meshhook.keys import Callee, Key, literal_of
 from meshhook.stores.protocol import Store
 
 At: TypeAlias = tuple[str, str | int | bytes]
@@ -44,9 +45,7 @@ class Scope:
 
     @classmethod
     def of_function(cls, store: Store, name: str, version: int, fn: Any) -> Scope:
-        """Make the scope of a function that was given no name."""
-        if store.local:
-            return cls(name, version, local=True, serial=f"#{next(_serials)}")
+        """Make the scope of a function that was given no name, in a store that outlives it."""
         if "<locals>" in name or "<lambda>" in name:
             raise ConfigurationError(
                 f"{name} is made anew each time, and its records in the store outlive it: give it "
@@ -64,6 +63,20 @@ class Scope:
             taken[scope.text] = scope
         return scope
 
+    @classmethod
+    def of_own(cls, name: str, version: int) -> Scope:
+        """Make a scope of which there is no other in this process."""
+        return cls(name, version, local=True, serial=f"#{next(_serials)}")
+
+    def of_template(self, key: Key) -> Self:
+        """Return the scope of calls with that key: the literal text of a template is part of it."""
+        literal = literal_of(key)
+        if not literal:
+            return self
+        own = copy.copy(self)
+        own.text = f"{self.text}\n{literal}"  # no name has a line break in it
+        return own
+
     def _is_reload_of(self, other: Scope) -> bool:
         """Tell whether the same lines were compiled again, as when a module is reloaded."""
         return self._code is not other._code and self._code == other._code
@@ -77,10 +90,14 @@ class Scope:
         return self.text, canonical(key).encode("utf-8", "surrogatepass")
 
     def key_text(self, at: Any) -> str:
-        """Return the key of a record with name and version, as other systems may have it."""
-        key = at[1]
+        """Return the key of a record with all that it is part of, as other systems may have it."""
+        text, key = at
+        scope = canonical(self.name) + canonical(self.version)
+        literal = text.partition("\n")[2]
+        if literal:
+            scope += canonical(literal)
         own = key.decode("utf-8", "surrogatepass") if type(key) is bytes else canonical(key)
-        return bounded(canonical(self.name) + canonical(self.version) + own)
+        return bounded(scope + own)
 
     @staticmethod
     def shown(at: Any) -> str:
@@ -89,10 +106,11 @@ class Scope:
 
 
 def compile_at(
-    scope: Scope, key: Key, fn: Callable[..., Any], missing: Callable[[str], Exception]
+    scope: Scope, key: Key, callee: Callee, missing: Callable[[str], Exception]
 ) -> Callable[[tuple[Any, ...], dict[str, Any]], At]:
-    """Compile ``key`` to what tells where the record of a call of ``fn`` is."""
-    read = compile_key(key, fn)
+    """Compile ``key`` to what tells where the record of a call is."""
+    read = callee.compile_key(key)
+    scope = scope.of_template(key)
     text, keeps_numbers = scope.text, scope.keeps_numbers
 
     def at_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> At:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import re
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Literal, ParamSpec, Self, TypeVar, overload
 
@@ -18,10 +19,11 @@ from meshhook.canonical import digest
 from meshhook.errors import (
     ConfigurationError,
     IdempotencyError,
+    MeshHookError,
     MissingKeyError,
     StoreError,
 )
-from meshhook.keys import Key
+from meshhook.keys import Callee, Key
 from meshhook.policies.idempotent import drivers
 from meshhook.policies.idempotent.claim import Claim
 from meshhook.policies.idempotent.fingerprint import (
@@ -30,12 +32,14 @@ from meshhook.policies.idempotent.fingerprint import (
     compile_fingerprint,
     fingerprint_of_call,
 )
-from meshhook.policies.idempotent.names import Scope, compile_at
+from meshhook.policies.idempotent.names import Scope
+from meshhook.policies.idempotent.reading import Reading
 from meshhook.policies.idempotent.results import Outcome, Results
 from meshhook.policies.idempotent.settings import (
     IdempotentSettings,
     ResultCodec,
     idempotent_settings,
+    memory_of,
 )
 from meshhook.policies.idempotent.signatures import AsyncIdempotentFunction, IdempotentFunction
 from meshhook.policies.idempotent.stats import IdempotentStats, make_counters
@@ -51,8 +55,15 @@ from meshhook.stores.protocol import DirectStore, Force, Get, Record, Store
 P = ParamSpec("P")
 R = TypeVar("R")
 ErrorT = TypeVar("ErrorT", bound=IdempotencyError)
+RejectionT = TypeVar("RejectionT", bound=MeshHookError)
 
 _numbers = itertools.count(1)
+
+
+def _reason(error: MeshHookError) -> str:
+    """Return what an error is about, as events say it: ``key_reused`` for a KeyReusedError."""
+    words = re.findall("[A-Z][a-z]+", type(error).__name__.removesuffix("Error"))
+    return "_".join(words).lower()
 
 
 def _token() -> str:
@@ -84,7 +95,7 @@ class Idempotent(Policy):
         self.new_owner: Callable[[], Any] = _numbers.__next__ if self.local else _token
         self.counters = make_counters()
         # Arguments are nobody's business outside of this process.
-        self._longest = LONGEST if self.local else 0
+        self.longest_fingerprint = LONGEST if self.local else 0
         self.direct = self.store if isinstance(self.store, DirectStore) else None
         self.done = _nothing_done if self.direct is None else self.direct.done
         self._scope: Scope | None = None
@@ -109,10 +120,13 @@ class Idempotent(Policy):
             )
         if self._scope is not None:
             return self
-        name = self.default_name(fn)
         own = type(self)(self.settings, self.registry)
-        own._scope = Scope.of_function(self.store, name, self.settings.version, fn)
-        self.registry.adopt(own, name)
+        name, version = self.default_name(fn), self.settings.version
+        if self.local:
+            own._scope = Scope.of_own(self.registry.adopt(own, name), version)
+        else:
+            own._scope = Scope.of_function(self.store, name, version, fn)
+            self.registry.adopt(own, name)
         return own
 
     @property
@@ -127,24 +141,13 @@ class Idempotent(Policy):
 
     def bind(self, call: Callable[..., Any], fn: Callable[..., Any]) -> Callable[..., Any]:
         """Make the sync driver."""
-        return drivers.once(self, call, *self._reading(fn))
+        return drivers.once(Reading(self, fn), call)
 
     def bind_async(
         self, call: Callable[..., Awaitable[Any]], fn: Callable[..., Any]
     ) -> Callable[..., Awaitable[Any]]:
         """Make the async driver."""
-        return drivers.once_async(self, call, *self._reading(fn))
-
-    def _reading(self, fn: Callable[..., Any]) -> tuple[Any, Any, Results]:
-        """Compile what reads a call of ``fn``: its place, its fingerprint and its results."""
-        key = self.settings.key
-        if key is None:
-            raise ConfigurationError("key is needed to call by it; use run(key, fn, ...) instead")
-        return (
-            compile_at(self.scope, key, fn, self._missing),
-            compile_fingerprint(self.settings.fingerprint, fn, key, longest=self._longest),
-            Results(self.settings, fn),
-        )
+        return drivers.once_async(Reading(self, fn), call)
 
     def run(self, key: Any, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Execute the sync ``fn`` once for ``key``, which is given here and not by a template."""
@@ -164,52 +167,35 @@ class Idempotent(Policy):
 
     def clear(self, key: Any) -> None:
         """Forget ``key`` as :meth:`run` knows it; a call that runs under it now loses it."""
-        run_blocking(self._clear(BLOCKING, self._at(key)))
+        run_blocking(self.forget(BLOCKING, self._at(key)))
 
     async def aclear(self, key: Any) -> None:
         """Forget ``key`` as :meth:`arun` knows it; a call that runs under it now loses it."""
-        await self._clear(ASYNCIO, self._at(key))
+        await self.forget(ASYNCIO, self._at(key))
 
     def _direct(
         self, key: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Any, str | None, Results]:
         setting = self.settings.fingerprint
         if setting == "auto":
-            fingerprint = fingerprint_of_call(fn, args, kwargs, longest=self._longest)
+            fingerprint = fingerprint_of_call(fn, args, kwargs, longest=self.longest_fingerprint)
         else:
-            read = compile_fingerprint(setting, fn, (), longest=self._longest)
+            read = compile_fingerprint(setting, Callee(fn), (), longest=self.longest_fingerprint)
             fingerprint = None if read is None else read(args, kwargs)
         return self._at(key), fingerprint, Results(self.settings, fn)
 
     def _at(self, key: Any) -> Any:
         at = self.scope.at(key)
         if at is None:
-            raise self._missing(f"it is {key!r}")
+            raise self.missing(f"it is {key!r}")
         return at
 
-    def attributes(self, fn: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
-        """Return ``key_for``, ``get`` and ``clear`` of a decorated function."""
-        at_of, _, results = self._reading(fn)
-
-        def key_for(*args: Any, **kwargs: Any) -> str:
-            return self.key_text(at_of(args, kwargs))
-
-        def get(*args: Any, **kwargs: Any) -> Any:
-            return ended(self._get(io, at_of(args, kwargs), results))
-
-        def clear(*args: Any, **kwargs: Any) -> Any:
-            return ended(self._clear(io, at_of(args, kwargs)))
-
-        io: Runtime = BLOCKING
-        ended: Callable[[Any], Any] = run_blocking
-        if guard.is_async(fn):
-            io, ended = ASYNCIO, _unchanged
-        return {"key_for": key_for, "get": get, "clear": clear}
-
-    async def _get(self, io: Runtime, at: Any, results: Results) -> Outcome | None:
+    async def look_up(self, io: Runtime, at: Any, results: Results) -> Outcome | None:
+        """Return what is known of a key."""
         return self._outcome(at, results, await io.ask(self.store, Get(at)))
 
-    async def _clear(self, io: Runtime, at: Any) -> None:
+    async def forget(self, io: Runtime, at: Any) -> None:
+        """Forget a key; a call that runs under it now loses it."""
         # Found before, for whoever takes the free key right afterwards has lost nothing.
         flight = self.flights.find(at)
         loses = flight if isinstance(flight, Claim) and flight.running else None
@@ -252,16 +238,31 @@ class Idempotent(Policy):
 
     def refused(self, kind: type[ErrorT], at: Any, what: str, **fields: Any) -> ErrorT:
         """Build the error for a call that was refused, and count it."""
-        self.counters.add("rejected")
-        return self.error(kind, at, what, **fields)
+        return self.rejected(self.error(kind, at, what, **fields))
 
-    def _missing(self, why: str) -> MissingKeyError:
-        self.counters.add("rejected")
-        return MissingKeyError(
-            f"idempotent {self.name!r}: this call has no key: {why}; "
-            "give it one, or call the function without this guard",
-            name=self.name,
+    def missing(self, why: str) -> MissingKeyError:
+        """Build the error for a call without a key, and count it."""
+        return self.rejected(
+            MissingKeyError(
+                f"idempotent {self.name!r}: this call has no key: {why}; "
+                "give it one, or call the function without this guard",
+                name=self.name,
+            )
         )
+
+    def rejected(self, error: RejectionT) -> RejectionT:
+        """Count a call that ends in ``error`` and was not executed, and tell of it."""
+        self.counters.add("rejected")
+        if events.wanted(events.CallRejected):
+            events.emit(
+                events.CallRejected(
+                    policy=self.kind,
+                    name=self.name,
+                    reason=_reason(error),
+                    retry_after=getattr(error, "retry_after", None),
+                )
+            )
+        return error
 
     def store_failed(self, verb: str, error: StoreError) -> None:
         """Count a failure of the store, and tell of it."""
@@ -294,10 +295,6 @@ class Idempotent(Policy):
         return super().__call__(fn)
 
 
-def _unchanged(awaitable: Any) -> Any:
-    return awaitable
-
-
 def idempotent(
     key: Key | None = None,
     *,
@@ -325,7 +322,7 @@ def idempotent(
 
     Args:
         key: a template, names or a callable over the arguments.
-        store: where records are. Default: the memory of this process.
+        store: where records are. Default: the memory of this process, one for each registry.
         name: part of every key. Default: module and name of the function.
         version: part of every key as well; a new one begins anew. Default 1.
         fingerprint: which arguments must be the same when a key comes again: ``"auto"``, all that
@@ -352,9 +349,10 @@ def idempotent(
 
     Safe to share between threads, tasks, event loops, and processes where the store allows it.
     """
+    registry = Registry.given(registry)
     settings = idempotent_settings(
         key=key,
-        store=store,
+        store=memory_of(registry) if store is None else store,
         version=version,
         fingerprint=fingerprint,
         ttl=ttl,

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from meshhook.errors import ConfigurationError
 from meshhook.keys import Key
 from meshhook.policies.idempotent.fingerprint import Fingerprint, check_fingerprint
+from meshhook.registry import Registry
 from meshhook.settings import Duration, choice, count, duration, wrong
 from meshhook.stores.memory import MemoryStore
 from meshhook.stores.protocol import Store
 
-DEFAULT_STORE = MemoryStore()
-"""What keeps records when no store is given: the memory of this process."""
+_memories: weakref.WeakKeyDictionary[Registry, MemoryStore] = weakref.WeakKeyDictionary()
+
+
+def memory_of(registry: Registry) -> MemoryStore:
+    """Return what keeps records when no store is given: in this process, one for each registry."""
+    known = _memories.get(registry)
+    return _memories.setdefault(registry, MemoryStore()) if known is None else known
 
 
 class ResultCodec(Protocol):
@@ -47,7 +54,7 @@ class IdempotentSettings:
 def idempotent_settings(
     *,
     key: Key | None,
-    store: Store | None,
+    store: Store,
     version: int,
     fingerprint: Fingerprint,
     ttl: Duration,
@@ -60,8 +67,6 @@ def idempotent_settings(
     max_result_bytes: int,
 ) -> IdempotentSettings:
     """Check all settings of an idempotent function against each other."""
-    if store is None:
-        store = DEFAULT_STORE
     if not isinstance(store, Store) or isinstance(store, type):
         raise wrong("store", store, "a store, such as RedisStore('redis://localhost')")
     lease_seconds = duration("lease", lease)
