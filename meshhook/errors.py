@@ -4,6 +4,7 @@
     ├── RejectedError(.name, .policy, .retry_after)    the call never started: safe to run again
     │   └── CircuitOpenError(.state, .last_failure)
     ├── TimeoutError(.name, .timeout)                  also a builtin TimeoutError
+    │   └── NoTimeLeftError(.policy, .retry_after)     also a RejectedError
     ├── IdempotencyError(.name, .key)
     │   ├── MissingKeyError
     │   ├── KeyReusedError                             same key, other arguments
@@ -109,6 +110,23 @@ class TimeoutError(MeshHookError, builtins.TimeoutError):
         super().__init__(message)
         self.name = name
         self.timeout = timeout
+
+
+class NoTimeLeftError(TimeoutError, RejectedError):
+    """An outer deadline had passed, so a call with a timeout was not started."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        name: str = "",
+        timeout: float | None = 0.0,
+        policy: str = "timeout",
+        retry_after: float | None = None,
+    ) -> None:
+        TimeoutError.__init__(self, message, name=name, timeout=timeout)
+        self.policy = policy
+        self.retry_after = retry_after
 
 
 class IdempotencyError(MeshHookError):

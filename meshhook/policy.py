@@ -65,7 +65,8 @@ class Policy:
                 f"this {self.kind} has no name, so each function that it decorated has one of its "
                 "own: look at fn.policies, or give it a name to share one"
             )
-        return self._name or self.registry.adopt(self, self.kind)
+        self._take_name()
+        return self._name or self.kind
 
     def renew_locks(self) -> None:
         """Make the locks anew, in a forked child. The registry of the policy asks for it."""

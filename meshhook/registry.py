@@ -120,8 +120,8 @@ class Registry:
         with self._lock:
             if (kind, name) in self._owned:
                 raise ConfigurationError(
-                    f"{kind} {name!r} is already the policy of the function of that name; "
-                    "choose another name"
+                    f"{kind} {name!r} is already the name of a policy that was given none, such as "
+                    "that of a function; choose another name"
                 )
             made._name = name
             return self._shared.setdefault((kind, name), made)

@@ -12,13 +12,21 @@ with calls in flight leaves nothing behind. Nothing here touches a loop before a
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 import weakref
 from collections.abc import Awaitable, Callable
 from threading import get_ident
 from typing import Any, TypeAlias
 
+from meshhook import forks
+
+ASKING_IS_DEAR = sys.version_info < (3, 12)
+"""Whether it takes a system call to find the loop that is running."""
+
 _NEVER = float("inf")
+_process = object()
+"""Another one in a forked child: there the parent's loop seems to run on."""
 
 
 class Entry:
@@ -32,6 +40,9 @@ class Entry:
         self.when = when
         self._handle: asyncio.TimerHandle | None = None
         self._cancelling = task.cancelling()
+        if self._cancelling and getattr(task, "_must_cancel", False):
+            # Asked for since the call began, for it runs up to its first suspension unwatched.
+            self._cancelling -= 1
         self.fired = False
 
     def fire(self) -> None:
@@ -60,11 +71,21 @@ class Entry:
 class Timer:
     """The calls of one limit on one loop, in the order in which their time ends."""
 
-    __slots__ = ("__weakref__", "_is_monotonic", "latest", "live", "loop", "rings_at", "thread")
+    __slots__ = (
+        "__weakref__",
+        "_is_monotonic",
+        "latest",
+        "live",
+        "loop",
+        "process",
+        "rings_at",
+        "thread",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.thread = get_ident()
+        self.process = _process
         self._is_monotonic = type(loop).time is asyncio.BaseEventLoop.time
         self.live: dict[Entry, None] = {}
         self.latest = -_NEVER
@@ -119,14 +140,20 @@ class Timers:
         """Watch the running task from ``began`` to ``latest``, both of ``time.monotonic()``."""
         timer: Any = self._recent()
         task = None
-        if timer is not None and timer.thread == get_ident():
-            # To ask for the loop that is running would take a system call on Python 3.11.
+        if (
+            ASKING_IS_DEAR
+            and timer is not None
+            and timer.thread == get_ident()
+            and timer.process is _process
+        ):
             task = asyncio.current_task(timer.loop)
         if task is None:
             task = asyncio.current_task()
             if task is None:
                 raise RuntimeError("a timeout needs a running task: await it inside a coroutine")
-            timer = self._timer_of(task.get_loop())
+            loop = task.get_loop()
+            if timer is None or timer.loop is not loop:
+                timer = self._timer_of(loop)
         when = timer.when(began, latest)
         entry = Entry(timer, task, when)
         if when < timer.latest:
@@ -150,11 +177,6 @@ class Timers:
         self._recent = weakref.ref(timer)
         return timer
 
-    def in_flight(self) -> int:
-        """Return how many calls are being watched together, over all loops."""
-        timers = [known() for known in (self._by_loop or {}).values()]
-        return sum(len(timer.live) for timer in timers if timer is not None)
-
 
 def _nothing() -> None:
     """Be a reference to nothing."""
@@ -163,3 +185,11 @@ def _nothing() -> None:
 async def as_coroutine(awaitable: Awaitable[Any]) -> Any:
     """Make a coroutine of any awaitable."""
     return await awaitable
+
+
+def _after_fork_in_child() -> None:
+    global _process  # noqa: PLW0603 - what timers of the parent compare with
+    _process = object()
+
+
+forks.after_in_child(_after_fork_in_child)

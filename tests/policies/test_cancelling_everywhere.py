@@ -18,15 +18,15 @@ from typing import Any, NamedTuple
 import pytest
 
 import meshhook as mh
+from meshhook import blocks
 from meshhook.deadline import current as deadline
 from meshhook.policies.circuit_breaker import CircuitBreaker
-from meshhook.policies.circuit_breaker.policy import _entered
 from meshhook.policies.timeout import Timeout
-from meshhook.policies.timeout.policy import _innermost
 from meshhook.rules.phases import State
 from meshhook.runtime.timer import Entry
 from tests.policies.breaker_paths import PATHS, breaker_on, circuit_of
 from tests.stepping import Stepped
+from tests.watched import in_flight
 
 Work = Callable[[], Awaitable[str]]
 
@@ -145,7 +145,7 @@ def counted(policy: Any) -> dict[str, int]:
 def nothing_is_held(policy: Any) -> bool:
     """Tell whether no call holds anything of the policy: place, trial, key, timer."""
     if isinstance(policy, Timeout):
-        return policy.timers.in_flight() == policy.abandoned.running == 0
+        return in_flight(policy.timers) == policy.abandoned.running == 0
     circuit = circuit_of(policy)
     held = [getattr(circuit.phase, name, {}) for name in ("trials", "running", "overdue")]
     return held == [{}, {}, {}] and circuit.users == 0
@@ -156,10 +156,11 @@ def nothing_left(scene: Scene) -> Iterator[None]:
     """Check that the loop, the context and the process are as they were before."""
     loop: Any = asyncio.get_running_loop()
     tasks, threads, latest = asyncio.all_tasks(), set(threading.enumerate()), deadline.get()
+    opened = blocks._open.copy()
     yield
     assert asyncio.all_tasks() == tasks
     assert set(threading.enumerate()) <= threads  # those of other tests may end meanwhile
-    assert (deadline.get(), _entered.get(), _innermost.get()) == (latest, (), None)
+    assert (deadline.get(), blocks._open) == (latest, opened)
     # The timer that all calls of a limit share may ring for nobody; one of a call alone may not.
     owners = [getattr(each._callback, "__self__", None) for each in loop._scheduled]
     assert not any(isinstance(owner, Entry) for owner in owners)

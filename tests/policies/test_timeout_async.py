@@ -11,13 +11,14 @@ import sys
 import threading
 import types
 import weakref
-from collections.abc import Generator
+from collections.abc import AsyncIterator, Generator
 from typing import Any
 
 import pytest
 
 import meshhook as mh
 from meshhook.deadline import current
+from tests.watched import in_flight
 
 LIMIT = 0.02
 
@@ -32,8 +33,8 @@ def cancelling() -> int:
     return task.cancelling()
 
 
-def in_flight(fn: Any) -> int:
-    return int(fn.policies[0].timers.in_flight())
+def watched(fn: Any) -> int:
+    return in_flight(fn.policies[0].timers)
 
 
 def test_the_own_limit_leaves_no_cancellation_behind() -> None:
@@ -332,7 +333,7 @@ def test_cancelling_at_every_await_leaves_nothing_behind(inherited: bool) -> Non
             await task
         if cancelled and turns:
             assert log[-1] == "left"
-        assert in_flight(fn) == 0
+        assert watched(fn) == 0
         assert current.get() == outer
         await asyncio.sleep(0)
         assert asyncio.all_tasks() == {asyncio.current_task()}
@@ -361,11 +362,11 @@ def test_one_timer_serves_all_calls_of_a_limit() -> None:
         waiting = mh.timeout(30.0)(event.wait)
         tasks = [asyncio.create_task(waiting()) for _ in range(1_000)]
         await asyncio.sleep(0)
-        assert in_flight(waiting) == 1_000
+        assert watched(waiting) == 1_000
         assert len(loop._scheduled) == before + 1
         event.set()
         await asyncio.gather(*tasks)
-        assert in_flight(waiting) == 0
+        assert watched(waiting) == 0
         await fn(0.001)
 
     asyncio.run(main())
@@ -402,7 +403,7 @@ def test_a_call_that_ended_frees_its_place_though_an_older_one_runs() -> None:
         await asyncio.sleep(0)
         for _ in range(200):
             await fn(0)
-        assert in_flight(fn) == 1
+        assert watched(fn) == 1
         slow.cancel()
         with pytest.raises(asyncio.CancelledError):
             await slow
@@ -416,14 +417,14 @@ def test_a_closed_loop_with_calls_in_flight_leaves_nothing_behind() -> None:
     loop = asyncio.new_event_loop()
     task = loop.create_task(fn())
     loop.run_until_complete(asyncio.sleep(0))
-    assert in_flight(fn) == 1
+    assert watched(fn) == 1
     task._log_destroy_pending = False  # type: ignore[attr-defined]
     refs = weakref.ref(loop), weakref.ref(task)
     loop.close()
     del loop, task
     gc.collect()
     assert [ref() for ref in refs] == [None, None]
-    assert in_flight(fn) == 0
+    assert watched(fn) == 0
     assert current.get() is None
 
 
@@ -539,7 +540,7 @@ def test_blocks_nest_and_run_side_by_side() -> None:
 
     async def main() -> None:
         await asyncio.gather(*[work() for _ in range(20)])
-        assert policy.timers.in_flight() == 0
+        assert in_flight(policy.timers) == 0
 
     asyncio.run(main())
     assert policy.stats().successes == 40
@@ -562,20 +563,131 @@ def test_the_cancellation_of_a_block_by_the_caller_stays_one() -> None:
     asyncio.run(main())
 
 
-def test_blocks_are_left_in_order() -> None:
-    """Whoever leaves a block that was not entered last is told."""
-    first, second = mh.timeout(5.0), mh.timeout(5.0)
+def test_a_block_in_a_generator_may_outlast_one_that_began_later() -> None:
+    """Whatever the order, each limit ends with its block, and the deadline of the other stays."""
+    inner, outer = mh.timeout(20.0), mh.timeout(30.0)
+
+    async def items() -> AsyncIterator[int]:
+        async with inner:
+            yield 1
 
     async def main() -> None:
-        await first.__aenter__()
-        await second.__aenter__()
-        with pytest.raises(RuntimeError, match="were not left in order"):
-            await first.__aexit__(None, None, None)
-        await first.__aexit__(GeneratorExit, GeneratorExit(), None)
-        await second.__aexit__(None, None, None)
-        await first.__aexit__(None, None, None)
+        for how in ("exhausted", "closed"):
+            generator: Any = items()
+            await anext(generator)
+            async with outer:
+                if how == "closed":
+                    await generator.aclose()
+                else:
+                    assert await anext(generator, None) is None
+                assert in_flight(inner.timers) == 0
+                assert in_flight(outer.timers) == 1
+                left = mh.remaining()
+                assert left is not None
+                assert 15 < left <= 20
+            assert mh.remaining() is None
 
     asyncio.run(main())
+    assert [policy.stats().calls for policy in (inner, outer)] == [2, 2]
+
+
+def test_a_generator_that_is_thrown_away_takes_its_limit_along() -> None:
+    """It is closed by a task of the loop, with another context: nothing is cancelled later."""
+    limit = mh.timeout(20.0)
+
+    async def items() -> AsyncIterator[int]:
+        async with limit:
+            yield 1
+
+    async def main() -> float | None:
+        async for _ in items():
+            break
+        gc.collect()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert in_flight(limit.timers) == 0
+        return mh.remaining()
+
+    assert asyncio.run(main()) is None
+
+
+def test_limits_without_a_name_go_by_their_kind() -> None:
+    """As many as there may be at a time, none is numbered, nor kept by the registry."""
+    registry = mh.Registry()
+
+    async def main() -> None:
+        async with (
+            mh.timeout(20.0, registry=registry) as one,
+            mh.timeout(20.0, registry=registry) as other,
+        ):
+            assert (one.name, other.name) == ("timeout", "timeout")
+        await mh.timeout(20.0, registry=registry).acall(asyncio.sleep, 0)
+
+    asyncio.run(main())
+    assert len(registry) == 0
+    assert mh.timeout(20.0, name="timeout", registry=registry).name == "timeout"
+
+
+def test_a_pattern_that_has_decorated_may_limit_a_block() -> None:
+    """The block has a name of its own, and counts by itself."""
+    limit = mh.timeout(LIMIT)
+    limit(hang)
+
+    async def main() -> None:
+        with pytest.raises(mh.TimeoutError, match="timeout 'timeout': the block did not end"):
+            async with limit:
+                await hang()
+
+    asyncio.run(main())
+    assert (limit.stats().calls, limit.stats().timed_out) == (1, 1)
+
+
+@pytest.mark.parametrize("form", ["call", "block"])
+def test_a_task_that_cancels_itself_at_first_is_cancelled(form: str) -> None:
+    """It asks before it waits for the first time, when nothing watches it yet."""
+    limit = mh.timeout(LIMIT)
+
+    async def work() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        try:
+            await asyncio.sleep(20)
+        finally:
+            await asyncio.sleep(20)  # until the limit ends it
+
+    async def main() -> None:
+        if form == "call":
+            await limit.acall(work)
+        else:
+            async with limit:
+                await work()
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(main())
+
+
+def test_what_is_thrown_into_a_call_is_no_context_of_what_it_does() -> None:
+    """A call that swallows a cancellation sees no exception being handled, as without a limit."""
+
+    async def work() -> Any:
+        try:
+            await asyncio.sleep(20)
+        except asyncio.CancelledError:
+            pass
+        assert sys.exc_info() == (None, None, None)
+        raise ValueError
+
+    async def main() -> BaseException | None:
+        task = asyncio.create_task(mh.timeout(20.0).acall(work))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(ValueError) as caught:
+            await task
+        return caught.value.__context__
+
+    assert asyncio.run(main()) is None
 
 
 def test_only_modes_that_can_limit_a_block_may() -> None:
@@ -624,7 +736,7 @@ def test_a_coroutine_that_is_closed_leaves_the_deadline_as_it_was(
             coroutine.send(None)
         coroutine.close()
         assert mh.remaining() is None
-        assert in_flight(guarded) == 0
+        assert watched(guarded) == 0
         assert guarded.policies[0].stats().ignored == 1  # type: ignore[attr-defined]
 
     asyncio.run(main())

@@ -16,6 +16,7 @@ from meshhook.deadline import current
 from meshhook.runtime.expiry import Expired
 from meshhook.runtime.watchdog import watchdog
 from tests.colours import Colour
+from tests.watched import in_flight
 
 LIMIT = 0.02
 
@@ -87,7 +88,7 @@ def test_an_interruption_of_another_ends_a_task_that_waits() -> None:
         asyncio.run(policy.acall(interrupted))
     assert caught.value is of_another
     assert (policy.stats().calls, policy.stats().ignored) == (1, 1)
-    assert policy.timers.in_flight() == 0
+    assert in_flight(policy.timers) == 0
 
 
 class Decided(dict[int, Any]):

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from meshhook.runtime.timer import Timer, Timers
+from tests.watched import in_flight
 
 
 def run(main: Any) -> None:
@@ -26,12 +27,12 @@ def test_an_entry_out_of_order_has_a_timer_of_its_own() -> None:
         now = time.monotonic()
         long = timers.start(now, now + 30.0)
         short = timers.start(now, now + 20.0)
-        assert timers.in_flight() == 1
+        assert in_flight(timers) == 1
         assert len(loop._scheduled) == 2
         assert short.end() is False
         assert sum(not handle.cancelled() for handle in loop._scheduled) == 1
         assert long.end() is False
-        assert timers.in_flight() == 0
+        assert in_flight(timers) == 0
 
     run(main)
 
@@ -53,7 +54,7 @@ def test_the_timer_goes_on_with_the_next_entry() -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(wait(0.01))
             group.create_task(wait(0.02))
-        assert timers.in_flight() == 0
+        assert in_flight(timers) == 0
         assert loop._scheduled == []
 
     run(main)
@@ -76,7 +77,7 @@ def test_a_timer_without_entries_rings_once_and_is_gone() -> None:
         gc.collect()
         assert ref() is None
         entry = start()
-        assert timers.in_flight() == 1
+        assert in_flight(timers) == 1
         entry.end()
 
     run(main)
@@ -120,9 +121,9 @@ def test_loops_that_take_turns_keep_a_timer_each() -> None:
     assert [len({id(entry._timer) for entry in entries[place::2]}) for place in (0, 1)] == [1, 1]
     assert entries[0]._timer is not entries[1]._timer
     scheduled = [len(loop._scheduled) for loop in loops]  # type: ignore[attr-defined]
-    assert (scheduled, timers.in_flight()) == ([1, 1], 6)
+    assert (scheduled, in_flight(timers)) == ([1, 1], 6)
     for entry in entries:
         entry.end()
-    assert timers.in_flight() == 0
+    assert in_flight(timers) == 0
     for loop in loops:
         loop.close()

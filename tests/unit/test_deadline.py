@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -82,11 +83,66 @@ def test_a_deadline_object_may_be_used_again(frozen: Any) -> None:
     assert mh.remaining() is None
 
 
-@pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf"), "soon", None, True])
+@pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf"), "soon", True])
 def test_a_bad_deadline_fails_where_it_is_written(seconds: Any) -> None:
     """Before the block is entered."""
     with pytest.raises(mh.ConfigurationError, match="seconds must be a duration of 0 or more"):
         mh.deadline(seconds)
+
+
+def test_a_block_without_a_deadline(frozen: Any) -> None:
+    """For what is to outlive the call that starts it; inside it a new deadline may begin."""
+    with mh.deadline(5):
+        with mh.deadline(None):
+            assert mh.remaining() is None
+            frozen.tick(10)
+            mh.check_deadline()
+            assert mh.timeout(1.0, mode="cooperative").call(mh.remaining) == pytest.approx(1.0)
+            with mh.deadline(3):
+                assert mh.remaining() == pytest.approx(3)
+        assert mh.remaining() == 0
+
+
+def test_a_task_that_outlives_a_block_is_free_of_its_deadline() -> None:
+    """And one that was started without a deadline has none, whatever comes back outside."""
+
+    async def later() -> float | None:
+        await asyncio.sleep(0)
+        return mh.remaining()
+
+    @mh.timeout(20.0)
+    async def call() -> list[asyncio.Task[float | None]]:
+        with mh.deadline(10):
+            inside = asyncio.create_task(later())
+        with mh.deadline(None):
+            without = asyncio.create_task(later())
+        return [inside, without]
+
+    async def main() -> list[float | None]:
+        return [await task for task in await call()]
+
+    inside, without = asyncio.run(main())
+    assert inside is not None
+    assert (15 < inside <= 20, without) == (True, None)
+
+
+def test_a_deadline_that_a_generator_leaves_behind_is_over(frozen: Any) -> None:
+    """It ends with its block, also where another context has closed that."""
+
+    def items() -> Iterator[int]:
+        with mh.deadline(5):
+            yield 1
+
+    generator = items()
+    with mh.deadline(60):
+        next(generator)
+        assert mh.remaining() == pytest.approx(5)
+        contextvars.copy_context().run(generator.close)  # type: ignore[attr-defined]
+        assert mh.remaining() == pytest.approx(60)
+        assert mh.timeout(70.0, mode="cooperative").call(mh.remaining) == pytest.approx(60)
+        frozen.tick(10)
+        mh.check_deadline()
+    assert mh.remaining() is None
 
 
 def test_a_deadline_is_no_decorator() -> None:

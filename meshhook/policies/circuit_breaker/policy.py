@@ -11,10 +11,9 @@ import contextlib
 import threading
 import time
 from collections.abc import Awaitable, Callable, Hashable, Iterator
-from contextvars import ContextVar
 from typing import Any, ParamSpec, Self, TypeVar, overload
 
-from meshhook import events, guard
+from meshhook import blocks, events, guard
 from meshhook.errors import CircuitOpenError
 from meshhook.family import Family
 from meshhook.keys import Key, compile_key
@@ -42,10 +41,6 @@ R = TypeVar("R")
 
 LONGEST_RETRY_AFTER = 3600.0
 """The longest that a ``retry_after`` of another's exception keeps a circuit open, in seconds."""
-
-_entered: ContextVar[tuple[tuple[CircuitBreaker, Permit], ...]] = ContextVar(
-    "meshhook_circuit_breaker_entered", default=()
-)
 
 
 class CircuitBreaker(Policy):
@@ -250,19 +245,11 @@ class CircuitBreaker(Policy):
         circuit = self._only_circuit("with")
         self._take_name()
         permit = self._admit(circuit)
-        _entered.set(((self, permit), *_entered.get()))
+        blocks.enter(self, permit)
         return self
 
     def __exit__(self, _kind: object, exc: BaseException | None, _traceback: object) -> None:
-        entries = _entered.get()
-        index = next((i for i, (breaker, _) in enumerate(entries) if breaker is self), None)
-        if index is None:
-            raise RuntimeError(
-                f"a block of circuit {self.name!r} was left in another context than it was entered "
-                "in, so its outcome is not counted; leave it in the same task or thread"
-            )
-        _entered.set(entries[:index] + entries[index + 1 :])
-        permit = entries[index][1]
+        permit: Permit = blocks.leave(self)
         if exc is None:
             self._settle(self._circuit, permit, failed=False, exc=None)
         else:

@@ -45,17 +45,18 @@ def cooperative(policy: Timeout, call: Call, fn: Call) -> Call:
     get, set_, reset = deadline.get, deadline.set, deadline.reset
 
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        latest = time.monotonic() + limit
+        began = time.monotonic()
+        latest = began + limit
         outer = get()
         if outer is not None and outer < latest:
-            latest = policy.inherit(fn, outer)
+            latest = policy.latest_within(fn, latest, outer)
         token = set_(latest)
         try:
             result = call(*args, **kwargs) if kwargs else call(*args)
             if type(result) not in plain:
                 guard.check_result(result)
         except BaseException as exc:
-            policy.count_cooperative_error(exc, latest)
+            policy.count_cooperative_error(exc, began, latest)
             raise
         finally:
             reset(token)
@@ -70,16 +71,17 @@ def cooperative_async(policy: Timeout, call: Call, fn: Call) -> Callable[..., Aw
     limit, tally, current = policy.settings.seconds, policy.tally, deadline
 
     async def guarded(*args: Any, **kwargs: Any) -> Any:
-        latest = time.monotonic() + limit
+        began = time.monotonic()
+        latest = began + limit
         outer = current.get()
         if outer is not None and outer < latest:
-            latest = policy.inherit(fn, outer)
+            latest = policy.latest_within(fn, latest, outer)
         token = current.set(latest)
         try:
             result = await call(*args, **kwargs)
         except BaseException as exc:
             _reset(token)
-            policy.count_cooperative_error(exc, latest)
+            policy.count_cooperative_error(exc, began, latest)
             raise
         current.reset(token)
         tally.successes += 1
@@ -105,7 +107,7 @@ def cancelling(  # noqa: C901 - one function, because another call would cost to
         latest = began + limit
         outer = get()
         if outer is not None and outer < latest:
-            latest = policy.inherit(fn, outer)
+            latest = policy.latest_within(fn, latest, outer)
         token = set_(latest)
         entry = None
         try:
@@ -123,14 +125,18 @@ def cancelling(  # noqa: C901 - one function, because another call would cost to
                     try:
                         yield step
                     except BaseException as exc:
-                        try:
-                            step = coroutine.throw(exc)
-                        except StopIteration as done:
-                            result = done.value
-                            break
+                        thrown = exc
                     else:
                         result = yield from coroutine
                         break
+                    try:
+                        # Out of the handler, so that it shows nothing of ours as the context.
+                        step = coroutine.throw(thrown)
+                    except StopIteration as done:
+                        result = done.value
+                        break
+                    finally:
+                        del thrown
         except BaseException as exc:
             _reset(token)
             has_expired = entry is not None and entry.end()
@@ -158,7 +164,7 @@ def threaded(policy: Timeout, call: Call, fn: Call) -> Call:
         latest = began + limit
         outer = current.get()
         if outer is not None and outer < latest:
-            latest = policy.inherit(fn, outer)
+            latest = policy.latest_within(fn, latest, outer)
         if abandoned.running >= most:
             raise policy.too_many_abandoned(fn)
         context = copy_context()
@@ -198,7 +204,7 @@ def signalled(policy: Timeout, call: Call, fn: Call, *, or_threaded: bool = Fals
         latest = began + limit
         outer = get()
         if outer is not None and outer < latest:
-            latest = policy.inherit(fn, outer)
+            latest = policy.latest_within(fn, latest, outer)
         alarm = Alarm()
         token = set_(latest)
         try:
@@ -243,7 +249,7 @@ def interrupted(policy: Timeout, call: Call, fn: Call) -> Call:
         latest = began + limit
         outer = get()
         if outer is not None and outer < latest:
-            latest = policy.inherit(fn, outer)
+            latest = policy.latest_within(fn, latest, outer)
         key = next(keys)
         result = _MISSING
         token = set_(latest)
@@ -296,7 +302,7 @@ def in_process(policy: Timeout, call: Call, fn: Call) -> Call:
             latest = began + limit
             outer = current.get()
             if outer is not None and outer < latest:
-                latest = policy.inherit(fn, outer)
+                latest = policy.latest_within(fn, latest, outer)
             answer = worker.call(target, arguments, latest - began)
         except BaseException as exc:
             worker.kill()
@@ -327,7 +333,8 @@ def _ready_worker(policy: Timeout, fn: Call, target: bytes) -> Worker:
     patience = processes.START_SECONDS
     outer = deadline.get()
     if outer is not None:
-        patience = min(patience, policy.inherit(fn, outer) - time.monotonic())
+        now = time.monotonic()
+        patience = policy.latest_within(fn, now + patience, outer) - now
     worker = processes.take(target)
     try:
         is_ready = worker.load(target, patience)
@@ -338,7 +345,7 @@ def _ready_worker(policy: Timeout, fn: Call, target: bytes) -> Worker:
         return worker
     worker.kill()
     if patience < processes.START_SECONDS:
-        raise policy.not_started(fn)
+        raise policy.no_time_left(fn)
     raise MeshHookError(
         f"no worker process was ready for {policy.default_name(fn)} within {patience:g} s; "
         "see what the modules of the function and of the program do when they are imported"

@@ -11,12 +11,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from contextvars import ContextVar, Token
 from typing import Any, NamedTuple, ParamSpec, Self, TypeVar, overload
 
-from meshhook import events, guard
-from meshhook.deadline import current
-from meshhook.errors import ConfigurationError, RejectedError, TimeoutError
+from meshhook import blocks, events, forks, guard
+from meshhook.deadline import BlockDeadline, current, in_force
+from meshhook.errors import (
+    ConfigurationError,
+    NoTimeLeftError,
+    RejectedError,
+    TimeoutError,
+)
 from meshhook.policies.timeout import drivers
 from meshhook.policies.timeout.settings import (
     ASYNC_MODES,
@@ -37,17 +41,11 @@ R = TypeVar("R")
 
 
 class _Block(NamedTuple):
-    """A ``with`` block that was entered: its limit, how to leave it, and the one around it."""
+    """What is known of a ``with`` block until it ends."""
 
-    policy: Timeout
     began: float
-    latest: float
-    token: Token[float | None]
+    latest: BlockDeadline
     entry: Entry | None
-    around: _Block | None
-
-
-_innermost: ContextVar[_Block | None] = ContextVar("meshhook_timeout_block", default=None)
 
 
 class Timeout(Policy):
@@ -114,18 +112,22 @@ class Timeout(Policy):
                 "define it at the top of a module, or use mode='thread'"
             )
 
-    def inherit(self, fn: Any, outer: float) -> float:
-        """Return the outer deadline, if there is time left of it."""
-        if outer <= time.monotonic():
-            raise self.not_started(fn)
-        return outer
+    def latest_within(self, fn: Any, latest: float, outer: float) -> float:
+        """Return when a call ends at the latest: by its own limit, or by a deadline outside."""
+        outer_latest = in_force(outer)
+        if outer_latest is None or outer_latest >= latest:
+            return latest
+        if outer_latest <= time.monotonic():
+            raise self.no_time_left(fn)
+        return outer_latest
 
-    def not_started(self, fn: Any) -> TimeoutError:
-        """Build the error of a call whose outer deadline had passed before it began."""
-        return self._timed_out(
+    def no_time_left(self, fn: Any) -> NoTimeLeftError:
+        """Refuse a call whose outer deadline had passed before it began."""
+        self._reject("deadline")
+        return NoTimeLeftError(
             f"{self._subject(fn)} was not started: an outer deadline has passed; "
             "give it more time or less to do",
-            0.0,
+            name=self.name,
         )
 
     def expired(
@@ -145,9 +147,6 @@ class Timeout(Policy):
             if abandoned
             else "; give it more time or less to do"
         )
-        return self._timed_out(text, limit, abandoned=abandoned)
-
-    def _timed_out(self, text: str, limit: float, *, abandoned: bool = False) -> TimeoutError:
         self._count_timeout(limit, abandoned=abandoned)
         return TimeoutError(self.settings.message or text, name=self.name, timeout=limit)
 
@@ -166,14 +165,8 @@ class Timeout(Policy):
         return self.name if is_own_name else f"timeout {self.name!r}: {called}"
 
     def too_many_abandoned(self, fn: Any) -> RejectedError:
-        """Count a call that is refused because too many others were given up, and still run."""
-        self.tally.rejected += 1
-        if events.wanted(events.CallRejected):
-            events.emit(
-                events.CallRejected(
-                    policy=self.kind, name=self.name, reason="abandoned", retry_after=None
-                )
-            )
+        """Refuse a call because too many others were given up, and still run."""
+        self._reject("abandoned")
         return RejectedError(
             f"{self._subject(fn)} was not started: {self.abandoned.running} calls that ran out of "
             "time are still running; make the calls end on their own, or raise max_abandoned="
@@ -181,6 +174,15 @@ class Timeout(Policy):
             name=self.name,
             policy=self.kind,
         )
+
+    def _reject(self, reason: str) -> None:
+        self.tally.rejected += 1
+        if events.wanted(events.CallRejected):
+            events.emit(
+                events.CallRejected(
+                    policy=self.kind, name=self.name, reason=reason, retry_after=None
+                )
+            )
 
     def no_signal(self, fn: Any) -> ConfigurationError:
         """Build the error for mode="signal" where there can be none."""
@@ -207,10 +209,10 @@ class Timeout(Policy):
         else:
             self.tally.ignored += 1
 
-    def count_cooperative_error(self, exc: BaseException, latest: float) -> None:
+    def count_cooperative_error(self, exc: BaseException, began: float, latest: float) -> None:
         """Count a call that raised something; the function may have seen to the deadline itself."""
         if isinstance(exc, TimeoutError) and time.monotonic() >= latest:
-            self._count_timeout(self.settings.seconds)
+            self._count_timeout(min(latest - began, self.settings.seconds))
         else:
             self.count_error(exc)
 
@@ -238,30 +240,33 @@ class Timeout(Policy):
         self._leave(exc)
 
     def _enter(self, *, is_cancelling: bool) -> None:
+        self._take_name()
         began = time.monotonic()
         latest = began + self.settings.seconds
         outer = current.get()
         if outer is not None and outer < latest:
-            latest = self.inherit(None, outer)
+            latest = self.latest_within(None, latest, outer)
         entry = self.timers.start(began, latest) if is_cancelling else None
-        block = _Block(self, began, latest, current.set(latest), entry, _innermost.get())
-        _innermost.set(block)
+        blocks.enter(self, _Block(began, BlockDeadline.begin(latest), entry))
 
     def _leave(self, exc: BaseException | None) -> None:
-        block = _innermost.get()
-        if isinstance(exc, GeneratorExit) and (block is None or block.policy is not self):
-            return  # closed in a context that is not its own
-        if block is None or block.policy is not self:
-            raise RuntimeError(f"the blocks of timeout {self.name!r} were not left in order")
-        _innermost.set(block.around)
-        current.reset(block.token)
+        block: _Block = blocks.leave(self)
+        block.latest.end()
         has_expired = block.entry is not None and block.entry.end()
         if has_expired and isinstance(exc, asyncio.CancelledError):
             raise self.expired(None, block.began, block.latest) from exc
         if exc is None:
             self.tally.successes += 1
+        elif block.entry is None:
+            self.count_cooperative_error(exc, block.began, block.latest)
         else:
             self.count_error(exc)
+
+    def _take_name(self) -> None:
+        """Go by the name of the kind, and stay out of the registry: such limits come and go."""
+        if self._name is None:
+            self._name = self.kind
+            forks.enrol(self)
 
     def stats(self) -> TimeoutStats:
         """Return the counters, and how many abandoned calls are running now."""
@@ -336,6 +341,7 @@ def timeout(
 
     Raises:
         TimeoutError: when called, if the limit ran out; ``timeout`` is the limit in force.
+        NoTimeLeftError: when called, if a deadline outside has passed already.
         RejectedError: when called, if too many calls that ran out of time are still running.
         ConfigurationError: here, when a setting is wrong or the name has other settings already;
             when decorating, when the mode does not fit the function.
