@@ -9,12 +9,14 @@ No event holds arguments, results, keys or the text of an exception.
 
 from __future__ import annotations
 
-import inspect
 import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
+
+from meshhook import forks
+from meshhook.guard import is_async
 
 logger = logging.getLogger("meshhook.events")
 
@@ -138,7 +140,7 @@ def subscribe(listener: Callable[[Any], object], *kinds: type[Event]) -> Subscri
 
 
 def _refuse_what_cannot_listen(listener: object, kinds: tuple[object, ...]) -> None:
-    if not callable(listener) or inspect.iscoroutinefunction(listener):
+    if not callable(listener) or is_async(listener):
         raise TypeError(f"listener must be a plain function, not an async one, got {listener!r}")
     for kind in kinds:
         if not (isinstance(kind, type) and issubclass(kind, Event)):
@@ -160,3 +162,11 @@ def emit(event: Event) -> None:
                 listener(event)
             except Exception:
                 logger.exception("an event listener failed on %s", type(event).__name__)
+
+
+def _make_lock_anew() -> None:
+    global _lock  # noqa: PLW0603 - the parent may have held it while forking
+    _lock = threading.RLock()
+
+
+forks.after_in_child(_make_lock_anew)

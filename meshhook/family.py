@@ -88,7 +88,8 @@ class Family(Generic[M]):
     def let_go(self, member: M) -> None:
         """Give back what :meth:`hold` returned."""
         with self._lock:
-            member.users -= 1
+            # Of those before a fork, a child has only that of the call which has forked.
+            member.users = max(0, member.users - 1)
 
     def find(self, key: Hashable) -> M | None:
         """Return the state of ``key`` if there is one of its own."""

@@ -15,6 +15,7 @@ from operator import attrgetter
 from typing import Any, TypeAlias
 
 from meshhook.errors import ConfigurationError
+from meshhook.guard import is_async
 
 Key: TypeAlias = str | tuple[str, ...] | Callable[..., Any]
 KeyOf: TypeAlias = Callable[[tuple[Any, ...], dict[str, Any]], Any]
@@ -55,7 +56,7 @@ class Callee:
     def compile_key(self, key: Key, setting: str = "key") -> KeyOf:
         """Compile ``key``: one field gives its value, several give a tuple."""
         if callable(key):
-            if inspect.iscoroutinefunction(key):
+            if is_async(key):
                 raise ConfigurationError(
                     f"{setting} must be a plain function, not an async one, got {key!r}"
                 )
@@ -117,6 +118,13 @@ def bind_arguments(
     bound = signature.bind(*args, **kwargs)
     bound.apply_defaults()
     return bound.arguments
+
+
+def check_key(key: Any) -> Key:
+    """Return ``key`` if it is one for some function."""
+    if not callable(key):
+        fields_of(key)
+    return key  # type: ignore[no-any-return]
 
 
 def fields_of(key: str | tuple[str, ...]) -> list[str]:

@@ -145,7 +145,7 @@ class Policy:
 
 
 def _is_name(name: object) -> bool:
-    return isinstance(name, str) and name.isprintable() and name != ""
+    return isinstance(name, str) and name.isprintable() and name.strip() != ""
 
 
 def _awaiting(fn: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:

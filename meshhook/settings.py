@@ -6,12 +6,14 @@ Every message names the argument, shows the value that was given, and says what 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 import re
 from datetime import timedelta
 from typing import Any, TypeAlias
 
 from meshhook.errors import ConfigurationError
+from meshhook.guard import is_async
 
 Duration: TypeAlias = float | int | timedelta | str
 """Seconds as a number, a ``timedelta``, or text such as ``"250ms"``, ``"1.5s"``, ``"2m"``."""
@@ -64,7 +66,10 @@ def duration(argument: str, value: Duration, *, zero: bool = False) -> float:
     )
     seconds = _as_seconds(value)
     if seconds is None or not math.isfinite(seconds) or seconds < 0 or (seconds == 0 and not zero):
-        raise wrong(argument, value, wanted)
+        error = wrong(argument, value, wanted)
+        if isinstance(value, str) and _is_number(value):
+            error = ConfigurationError(f"{error}; for seconds write '{value.strip()}s'")
+        raise error
     return seconds
 
 
@@ -80,6 +85,10 @@ def _as_seconds(value: object) -> float | None:
         except OverflowError:
             return None
     return None
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"\s*\d+(\.\d+)?\s*", text) is not None
 
 
 def count(argument: str, value: Any, *, least: int = 1) -> int:
@@ -104,6 +113,22 @@ def choice(argument: str, value: Any, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
         raise wrong(argument, value, "one of " + ", ".join(repr(each) for each in allowed))
     return str(value)
+
+
+def function(argument: str, value: Any, *takes: str) -> Any:
+    """Return ``value``, a plain function that can be called with so many arguments."""
+    wanted = f"a function of {', '.join(takes)}"
+    if not callable(value):
+        raise wrong(argument, value, wanted)
+    if is_async(value):
+        raise wrong(argument, value, f"{wanted}, and no async one: nobody would await it")
+    try:
+        inspect.signature(value).bind(*takes)
+    except TypeError:
+        raise wrong(argument, value, wanted) from None
+    except ValueError:
+        pass  # some builtins do not tell what they take
+    return value
 
 
 def exceptions(argument: str, value: Any) -> tuple[type[BaseException], ...]:

@@ -10,6 +10,9 @@ import gc
 import types
 from typing import Any
 
+SOON = 0.001
+"""Seconds after which to try again where an interruption came at a moment when it must not."""
+
 _OWN_CODE = "meshhook."
 _USER_CODE = "meshhook.demo."
 

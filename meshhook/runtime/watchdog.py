@@ -17,17 +17,23 @@ import contextlib
 import ctypes
 import itertools
 import queue
+import sys
 import threading
 import time
+import types
 from collections.abc import Callable
 
 from meshhook import forks
-from meshhook.runtime.expiry import Expired
+from meshhook.runtime.expiry import SOON, Expired, is_interruptible
 
 _PROTOTYPE = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.py_object)
 _set_async_exc = _PROTOTYPE(("PyThreadState_SetAsyncExc", ctypes.pythonapi))
 _CHANCES = 3
 """Jumps back that a thread makes for an exception that is on its way; it comes at the first."""
+
+LONGEST_DELAY = 0.02
+"""Seconds that an exception is put off while the thread is between two lines of a policy. A call
+that does nothing but go through policies would never be interrupted otherwise."""
 
 keys = itertools.count()
 """Where a call gets the key of its entry."""
@@ -109,6 +115,8 @@ class Watchdog:
         for key, (thread, due) in self.watched.copy().items():
             if due > now:
                 soonest = min(soonest, due)
+            elif now - due < LONGEST_DELAY and not is_interruptible(_frame_of(thread)):
+                soonest = min(soonest, now + SOON)
             else:
                 self._fire(key, thread)
         return soonest
@@ -120,6 +128,10 @@ class Watchdog:
             self._firing[thread] = key
             if not _set_async_exc(thread, type("Expired", (Expired,), {"limit": key})):
                 del self._firing[thread]
+
+
+def _frame_of(thread: int) -> types.FrameType | None:
+    return sys._current_frames().get(thread)
 
 
 watchdog = Watchdog()

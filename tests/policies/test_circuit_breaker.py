@@ -308,6 +308,107 @@ def test_what_other_policies_refuse_is_ignored(
     assert (quiet.state, quiet.stats().ignored, asking.state) == ("closed", 1, "open")
 
 
+@pytest.mark.parametrize(
+    ("members", "state"),
+    [
+        ([KeyError(), ConnectionError()], "open"),
+        ([KeyError(), ExceptionGroup("all of them", [KeyError()])], "closed"),
+        ([mh.CircuitOpenError(name="a"), mh.RejectedError("b")], "closed"),
+        ([mh.CircuitOpenError(name="a"), ConnectionError()], "open"),
+    ],
+    ids=["one ignored", "all ignored", "all refused", "one refused"],
+)
+def test_a_group_is_ignored_if_all_of_it_is(
+    members: list[Exception],
+    state: str,
+    colour: Colour,
+    upstream: Upstream,
+    registry: mh.Registry,
+) -> None:
+    """A service that is down is not hidden by what happened beside it."""
+    breaker = mh.circuit_breaker("db", failure_threshold=1, ignore=KeyError, registry=registry)
+    upstream.error = ExceptionGroup("tasks", members)
+    with pytest.raises(ExceptionGroup):
+        colour.call(guarded(breaker, upstream, colour))
+    assert breaker.state == state
+
+
+@pytest.mark.parametrize("judge", ["record", "ignore"])
+def test_a_judge_that_fails_is_logged_and_does_not_matter(
+    judge: str,
+    colour: Colour,
+    upstream: Upstream,
+    registry: mh.Registry,
+    frozen: Any,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The caller gets what the call raised, the call is a failure, and its trial is given back."""
+    settings: Any = {judge: lambda error: error.code == 503}
+    breaker = mh.circuit_breaker(
+        "db", failure_threshold=1, reset_timeout=10, registry=registry, **settings
+    )
+    fn = guarded(breaker, upstream, colour)
+    for _ in range(2):
+        fail(fn, upstream, colour)
+        assert breaker.state == "open"
+        frozen.tick(10)
+    colour.call(fn)
+    assert breaker.state == "closed"
+    assert [record.message for record in caplog.records] == [
+        "record or ignore of circuit 'db' failed"
+    ] * 2
+
+
+def test_a_judge_of_results_that_fails_fails_no_call(
+    colour: Colour,
+    upstream: Upstream,
+    registry: mh.Registry,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The result is the caller's, and counts as a success."""
+    breaker = mh.circuit_breaker(
+        "db",
+        failure_threshold=1,
+        record_result=lambda result: result.code == 503,
+        registry=registry,
+    )
+    assert colour.call(guarded(breaker, upstream, colour), "fine") == "fine"
+    assert (breaker.state, breaker.stats().successes) == ("closed", 1)
+    assert [record.message for record in caplog.records] == ["record_result of circuit 'db' failed"]
+
+
+class ToldError(Exception):
+    """An error that says when to come again."""
+
+    def __init__(self, retry_after: Any) -> None:
+        self._told = retry_after
+
+    @property
+    def retry_after(self) -> Any:
+        if isinstance(self._told, Exception):
+            raise self._told
+        return self._told
+
+
+@pytest.mark.parametrize("told", [True, "30", None, -5, float("nan"), ValueError("no header")])
+def test_what_is_no_retry_after_changes_nothing(
+    told: Any, colour: Colour, upstream: Upstream, registry: mh.Registry, frozen: Any
+) -> None:
+    """Neither the time that the circuit is open for, nor what the caller gets."""
+    breaker = mh.circuit_breaker("db", failure_threshold=1, reset_timeout=0.5, registry=registry)
+    upstream.error = ToldError(told)
+    with pytest.raises(ToldError):
+        colour.call(guarded(breaker, upstream, colour))
+    assert breaker.stats().retry_after == pytest.approx(0.5)
+
+
+def test_a_breaker_without_keys_has_no_circuit_of_a_key(registry: mh.Registry) -> None:
+    """Who asks for one is told, instead of being shown the only one there is."""
+    breaker = mh.circuit_breaker("db", registry=registry)
+    with pytest.raises(TypeError, match="circuit 'db' has no key=, so there is none for 'eu'"):
+        breaker.stats("eu")
+
+
 @pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit, GeneratorExit])
 def test_interrupts_are_neutral(
     raised: type[BaseException], upstream: Upstream, registry: mh.Registry
@@ -692,7 +793,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"half_open_timeout": 0}, r"half_open_timeout .* got 0"),
     ({"record": "OSError"}, r"record must be an exception type"),
     ({"ignore": [int]}, r"ignore must be an exception type"),
-    ({"record_result": 503}, r"record_result must be a function of the result, got 503"),
+    ({"record_result": 503}, r"record_result must be a function of result, got 503"),
     ({"initial_state": "ajar"}, r"initial_state must be one of 'closed', .* got 'ajar'"),
     ({"max_keys": 0}, r"max_keys .* got 0"),
     ({"name": ""}, r"name must be printable text that is not empty, got ''"),

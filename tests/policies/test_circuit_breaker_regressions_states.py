@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +18,7 @@ import meshhook as mh
 from tests.colours import Colour
 from tests.forking import in_a_fork
 from tests.policies.breaker_paths import breaker_on, on_every_path
+from tests.waiting import GIVE_UP, Called, Held
 
 
 def failing(breaker: mh.CircuitBreaker) -> Callable[[], None]:
@@ -322,3 +325,58 @@ def test_a_forked_child_has_locks_of_its_own(path: str, registry: mh.Registry) -
         forked.set()
         thread.join()
     assert breaker.stats().failures == 0
+
+
+@pytest.mark.parametrize("key", [None, "{key}"])
+@pytest.mark.parametrize("half_open", [False, True])
+def test_calls_of_the_parent_hold_nothing_in_a_forked_child(
+    key: str | None, half_open: bool, registry: mh.Registry
+) -> None:
+    """They never end there: neither do they grow slow in it, nor take its trials."""
+    breaker = mh.circuit_breaker(
+        "db",
+        failure_threshold=1,
+        slow_call_duration=30,
+        slow_call_rate_threshold=1,
+        minimum_calls=1,
+        reset_timeout="1us",
+        key=key,
+        registry=registry,
+    )
+    body = Held()
+    fn = breaker(lambda key, work: work())
+    if half_open:
+        with pytest.raises(ZeroDivisionError):
+            fn(1, lambda: 1 / 0)
+    running = Called("sync", fn, 1, body)
+    assert body.inside.wait(GIVE_UP)
+
+    def in_child() -> bool:
+        with freeze_time("2030-01-01") as frozen:
+            frozen.tick(31)
+            fn(1, int)
+        states = breaker.stats().states if key else {breaker.state: 1}
+        held = 0 if breaker._family is None else breaker._family.get(1).users
+        return (states, held) == ({"closed": 1}, 0)
+
+    try:
+        assert in_a_fork(in_child) == 0
+    finally:
+        body.go.set()
+    running.result()
+    assert breaker.stats().state == "closed"
+
+
+def test_a_call_that_forks_ends_in_both_processes(registry: mh.Registry) -> None:
+    """In the child it holds nothing any more, and gives nothing back."""
+    breaker = mh.circuit_breaker("db", key="{key}", registry=registry)
+    fn = breaker(lambda key, work: work())
+    family = breaker._family
+    assert family is not None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forking with threads
+        child = fn(1, os.fork)
+    if child == 0:
+        os._exit(family.get(1).users)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert (code, family.get(1).users) == (0, 0)

@@ -12,6 +12,7 @@ import pytest
 
 import meshhook as mh
 from meshhook.policies.timeout import Timeout
+from tests.colours import Colour
 
 LIMIT = 0.02
 
@@ -54,6 +55,26 @@ def test_an_async_breaker_outside_counts_the_timeout(registry: mh.Registry) -> N
             await fn()
 
     asyncio.run(main())
+
+
+def test_a_breaker_outside_does_not_count_what_was_never_started(
+    colour: Colour, registry: mh.Registry
+) -> None:
+    """A deadline that has passed says nothing about what would have been called."""
+    limit = mh.timeout(5.0, registry=registry)
+    fn = breaker(registry)(limit(colour.paint(lambda: "called")))
+    told: list[Any] = []
+    with mh.subscribe(told.append), mh.deadline(0):
+        for _ in range(5):
+            with pytest.raises(mh.NoTimeLeftError) as caught:
+                colour.call(fn)
+    assert isinstance(caught.value, (mh.TimeoutError, mh.RejectedError))
+    assert (caught.value.timeout, caught.value.policy) == (0.0, "timeout")
+    outer, inner = fn.policies
+    assert (outer.state, outer.stats().ignored) == ("closed", 5)
+    assert (inner.stats().rejected, inner.stats().calls) == (5, 0)
+    assert [(event.policy, event.reason) for event in told] == [("timeout", "deadline")] * 5
+    assert colour.call(fn) == "called"
 
 
 def test_an_async_breaker_inside_sees_a_cancellation(registry: mh.Registry) -> None:

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from meshhook.runtime import timer
 from meshhook.runtime.timer import Timer, Timers
+from tests.forking import in_a_fork
 from tests.watched import in_flight
 
 
@@ -127,3 +129,49 @@ def test_loops_that_take_turns_keep_a_timer_each() -> None:
     assert in_flight(timers) == 0
     for loop in loops:
         loop.close()
+
+
+@pytest.mark.fault
+def test_a_forked_child_watches_its_own_loop() -> None:
+    """The loop of the parent seems to run on in it, with the task that has forked."""
+    timers = Timers()
+
+    async def is_cancelled() -> bool:
+        now = time.monotonic()
+        entry = timers.start(now, now + 0.01)
+        try:
+            await asyncio.sleep(20)
+        except asyncio.CancelledError:
+            return entry.end()
+        return False
+
+    async def main() -> int:
+        now = time.monotonic()
+        entry = timers.start(now, now + 20.0)
+        asyncio.events._set_running_loop(None)
+        try:
+            return in_a_fork(lambda: asyncio.run(is_cancelled()))
+        finally:
+            asyncio.events._set_running_loop(entry._timer.loop)
+            entry.end()
+
+    assert asyncio.run(main()) == 0
+
+
+@pytest.mark.parametrize("dear", [True, False])
+def test_the_loop_that_runs_is_found_either_way(dear: bool, monkeypatch: Any) -> None:
+    """By the thread, or by asking for it: loops may follow each other in a thread."""
+    monkeypatch.setattr(timer, "ASKING_IS_DEAR", dear)
+    timers = Timers()
+
+    async def start_twice() -> list[Any]:
+        loop, now = asyncio.get_running_loop(), time.monotonic()
+        entries = [timers.start(now, now + 20.0) for _ in range(2)]
+        assert [entry._timer.loop for entry in entries] == [loop, loop]
+        assert entries[0]._timer is entries[1]._timer
+        for entry in entries:
+            entry.end()
+        return entries
+
+    for _ in range(2):
+        asyncio.run(start_twice())

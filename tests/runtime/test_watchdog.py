@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from meshhook.runtime import watchdog as watchdog_module
-from meshhook.runtime.expiry import Expired
-from meshhook.runtime.watchdog import Watchdog, keys
+from meshhook.runtime.expiry import SOON, Expired
+from meshhook.runtime.watchdog import LONGEST_DELAY, Watchdog, keys
 
 
 @pytest.fixture
@@ -48,6 +48,25 @@ def test_what_is_due_is_taken_and_raised(dog: Watchdog) -> None:
     assert key not in dog.watched
     assert dog.has_fired(key, caught.value)
     assert dog._firing == {}
+
+
+def test_a_policy_is_left_to_finish_what_it_does(
+    dog: Watchdog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two lines of it something would be left half done; but it is not waited for long."""
+    policy: dict[str, Any] = {"__name__": "meshhook.policies", "sys": sys}
+    exec("frame = sys._getframe()", policy)
+    monkeypatch.setattr(watchdog_module, "_frame_of", lambda _: policy["frame"])
+    key, due = next(keys), 10.0
+    dog.watched[key] = (threading.get_ident(), due)
+    soon = due + LONGEST_DELAY / 2
+    assert dog._fire_due(soon) == soon + SOON
+    assert key in dog.watched
+    with pytest.raises(Expired) as caught:
+        dog._fire_due(due + 2 * LONGEST_DELAY)
+        for _ in range(1_000):
+            pass
+    assert dog.has_fired(key, caught.value)
 
 
 def test_a_second_one_waits_until_the_first_is_settled(dog: Watchdog) -> None:

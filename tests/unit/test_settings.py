@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import decimal
 import fractions
+import functools
 import math
 from datetime import timedelta
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 
 import meshhook as mh
-from meshhook.settings import choice, count, duration, exceptions, share, wrong
+from meshhook.settings import choice, count, duration, exceptions, function, share, wrong
 
 
 class Shy:
@@ -19,6 +21,10 @@ class Shy:
 
     def __repr__(self) -> str:
         raise RuntimeError
+
+
+async def a_coroutine(*_: Any) -> bool:
+    return False
 
 
 @pytest.mark.parametrize(
@@ -61,6 +67,18 @@ def test_bad_durations(given: Any) -> None:
         "window must be a duration of more than 0 seconds: a number, a timedelta or text such as "
         f"'250ms', got {repr(given)[:150]}"
     )
+
+
+def test_a_number_in_quotes_lacks_its_unit() -> None:
+    """The error says how to write it."""
+    with pytest.raises(mh.ConfigurationError, match="got ' 1.5 '; for seconds write '1.5s'"):
+        duration("window", " 1.5 ")
+
+
+@pytest.mark.parametrize("given", [abs, max, dict, functools.partial(pow, 2), lambda *_: True])
+def test_functions_of_every_kind_are_taken(given: Any) -> None:
+    """Builtins that do not tell what they take as well."""
+    assert function("record_result", given, "result") is given
 
 
 def test_a_duration_may_be_zero_where_allowed() -> None:
@@ -175,9 +193,25 @@ def test_what_cannot_be_shown_breaks_no_message() -> None:
         ({"ignore": [5]}, ["ignore", "exception type", "got [5]"]),
         ({"record_result": 5}, ["record_result", "function", "got 5"]),
         ({"max_keys": 0}, ["max_keys", "1 or more", "got 0"]),
+        ({"max_keys": 7}, ["max_keys=7", "there is no key", "give key"]),
+        ({"minimum_calls": 7}, ["minimum_calls=7", "give failure_rate_threshold"]),
+        ({"record": ()}, ["record", "types of errors that count as failures", "got ()"]),
+        ({"record": KeyboardInterrupt}, ["record", "interrupts never do", "KeyboardInterrupt"]),
+        ({"record": (OSError, asyncio.CancelledError)}, ["record", "cancellation", "Cancelled"]),
+        ({"record": a_coroutine}, ["record", "no async one", "a_coroutine"]),
+        ({"ignore": a_coroutine}, ["ignore", "no async one", "a_coroutine"]),
+        ({"record_result": a_coroutine}, ["record_result", "no async one", "a_coroutine"]),
+        ({"reset_timeout": a_coroutine}, ["reset_timeout", "no async one", "a_coroutine"]),
+        ({"record": lambda: True}, ["record", "a function of error", "lambda"]),
+        ({"record_result": lambda: True}, ["record_result", "a function of result", "lambda"]),
+        ({"reset_timeout": lambda: 5}, ["reset_timeout", "a function of attempt, error"]),
+        ({"key": 5}, ["key must be a template", "got 5"]),
+        ({"key": ()}, ["key ()", "names no argument"]),
+        ({"key": ["host"]}, ["key must be a template", "got ['host']"]),
+        ({"name": " "}, ["name", "not empty", "got ' '"]),
         ({"initial_state": "ajar"}, ["initial_state", "'half_open'", "got 'ajar'"]),
     ],
-    ids=lambda value: str(value)[:40],
+    ids=lambda value: str(value)[:40].partition(" at 0x")[0],
 )
 def test_bad_settings_of_a_breaker(settings: dict[str, Any], words: list[str]) -> None:
     """Each fails where it is written, naming argument, value and what to write instead."""

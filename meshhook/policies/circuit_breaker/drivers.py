@@ -33,7 +33,7 @@ def straight(breaker: CircuitBreaker, circuit: Circuit, call: Call) -> Call:
         if not phase.straight:
             return _run(breaker, circuit, breaker._admit(circuit), call, args, kwargs)
         try:
-            result = call(*args, **kwargs)
+            result = call(*args, **kwargs) if kwargs else call(*args)
             if type(result) not in plain:
                 guard.check_result(result)
         except BaseException as exc:
@@ -55,7 +55,7 @@ def straight_async(breaker: CircuitBreaker, circuit: Circuit, call: AsyncCall) -
         if not phase.straight:
             return await _run_async(breaker, circuit, breaker._admit(circuit), call, args, kwargs)
         try:
-            coroutine = call(*args, **kwargs)
+            coroutine = call(*args, **kwargs) if kwargs else call(*args)
             del args, kwargs  # a call that is suspended needs them no more
             result = await coroutine
         except BaseException as exc:
@@ -78,7 +78,7 @@ def windowed(breaker: CircuitBreaker, circuit: Circuit, call: Call) -> Call:
         if not phase.straight:
             return _run(breaker, circuit, breaker._admit(circuit), call, args, kwargs)
         try:
-            result = call(*args, **kwargs)
+            result = call(*args, **kwargs) if kwargs else call(*args)
             if type(result) not in plain:
                 guard.check_result(result)
         except BaseException as exc:
@@ -102,7 +102,7 @@ def windowed_async(breaker: CircuitBreaker, circuit: Circuit, call: AsyncCall) -
         if not phase.straight:
             return await _run_async(breaker, circuit, breaker._admit(circuit), call, args, kwargs)
         try:
-            coroutine = call(*args, **kwargs)
+            coroutine = call(*args, **kwargs) if kwargs else call(*args)
             del args, kwargs  # a call that is suspended needs them no more
             result = await coroutine
         except BaseException as exc:
@@ -173,7 +173,7 @@ def _run(
     kwargs: dict[str, Any],
 ) -> Any:
     try:
-        result = call(*args, **kwargs)
+        result = call(*args, **kwargs) if kwargs else call(*args)
         if type(result) not in guard.PLAIN:
             guard.check_result(result)
         failed = breaker._is_failure(result)
@@ -193,7 +193,7 @@ async def _run_async(
     kwargs: dict[str, Any],
 ) -> Any:
     try:
-        result = await call(*args, **kwargs)
+        result = await (call(*args, **kwargs) if kwargs else call(*args))
         failed = breaker._is_failure(result)
     except BaseException as exc:
         breaker._settle_error(circuit, permit, exc)

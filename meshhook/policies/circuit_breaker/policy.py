@@ -20,6 +20,7 @@ from meshhook.keys import Key, compile_key
 from meshhook.policies.circuit_breaker import drivers
 from meshhook.policies.circuit_breaker.settings import (
     FALLBACK_RESET_TIMEOUT,
+    MAX_KEYS,
     OUR_OWN,
     BreakerSettings,
     Judge,
@@ -70,11 +71,19 @@ class CircuitBreaker(Policy):
         self.renew_locks()
 
     def renew_locks(self) -> None:
-        """Make the locks anew, in a forked child."""
+        """Make the locks anew, in a forked child, where none of the running calls will end."""
         # Reentrant: a coroutine that is thrown away ends wherever the collector runs, in here too.
         self._lock = threading.RLock()
         if self._family is not None:
             self._family.renew_locks()
+        for circuit in self._circuits():
+            circuit.forget_calls()
+
+    def _circuits(self) -> list[Circuit]:
+        """Return the circuits that there are by now. Takes no lock."""
+        if self._family is not None:
+            return self._family.members()
+        return [] if self._single is None else [self._single]
 
     @property
     def _circuit(self) -> Circuit:
@@ -93,8 +102,9 @@ class CircuitBreaker(Policy):
 
     def bind(self, call: Callable[..., Any], fn: Callable[..., Any]) -> Callable[..., Any]:
         """Make the sync driver."""
-        if self._family is not None:
-            return drivers.keyed(self, self._family, compile_key(self.settings.key or "", fn), call)
+        family, key = self._family, self.settings.key
+        if family is not None and key is not None:
+            return drivers.keyed(self, family, compile_key(key, fn), call)
         if not self._is_straight():
             return drivers.admitted(self, self._circuit, call)
         if self.settings.rules.window is not None:
@@ -105,9 +115,9 @@ class CircuitBreaker(Policy):
         self, call: Callable[..., Awaitable[Any]], fn: Callable[..., Any]
     ) -> Callable[..., Awaitable[Any]]:
         """Make the async driver."""
-        if self._family is not None:
-            key_of = compile_key(self.settings.key or "", fn)
-            return drivers.keyed_async(self, self._family, key_of, call)
+        family, key = self._family, self.settings.key
+        if family is not None and key is not None:
+            return drivers.keyed_async(self, family, compile_key(key, fn), call)
         if not self._is_straight():
             return drivers.admitted_async(self, self._circuit, call)
         if self.settings.rules.window is not None:
@@ -164,7 +174,14 @@ class CircuitBreaker(Policy):
 
     def _is_failure(self, result: Any) -> bool:
         judge = self.settings.record_result
-        return judge is not None and bool(judge(result))
+        if judge is None:
+            return False
+        try:
+            return bool(judge(result))
+        except Exception:
+            # The call has done what it should; that we cannot judge it is no failure of it.
+            events.logger.exception("record_result of circuit %r failed", self._name)
+            return False
 
     def _settle_result(self, circuit: Circuit, permit: Permit, *, failed: bool) -> None:
         self._settle(circuit, permit, failed=failed, exc=None)
@@ -188,11 +205,17 @@ class CircuitBreaker(Policy):
         """Tell whether ``exc`` is a failure; None if it says nothing about what was called."""
         if not isinstance(exc, Exception):
             return None
-        if isinstance(exc, OUR_OWN) and not self._records_our_own:
+        if not self._records_our_own and matches(OUR_OWN, exc, all):
             return None
-        if matches(self.settings.ignore, exc):
-            return None
-        return matches(self.settings.record, exc)
+        try:
+            if matches(self.settings.ignore, exc, all):
+                return None
+            return matches(self.settings.record, exc, any)
+        except Exception:
+            # What the caller gets is what the call raised, and a breaker that cannot judge it
+            # counts it as it would without being told.
+            events.logger.exception("record or ignore of circuit %r failed", self._name)
+            return True
 
     def _settle(
         self, circuit: Circuit, permit: Permit | Phase, *, failed: bool, exc: Exception | None
@@ -236,10 +259,7 @@ class CircuitBreaker(Policy):
             except Exception:
                 events.logger.exception("reset_timeout of circuit %r failed", self._name)
                 open_for = FALLBACK_RESET_TIMEOUT
-        told = getattr(exc, "retry_after", None)
-        if isinstance(told, (int, float)) and told > 0:
-            open_for = max(open_for, min(told, LONGEST_RETRY_AFTER))
-        phase.open_for = open_for
+        phase.open_for = max(open_for, min(_told_retry_after(exc), LONGEST_RETRY_AFTER))
 
     def __enter__(self) -> Self:
         circuit = self._only_circuit("with")
@@ -343,6 +363,8 @@ class CircuitBreaker(Policy):
         circuit: Circuit | None = self._circuit
         if self._family is not None:
             circuit = self._family.find(key)
+        elif key is not None:
+            raise TypeError(f"circuit {self.name!r} has no key=, so there is none for {key!r}")
         if circuit is None:
             raise KeyError(f"circuit {self.name!r} has seen no call with key {key!r}")
         with self._lock:
@@ -359,6 +381,17 @@ class CircuitBreaker(Policy):
         if rules.slow_call_rate_threshold is not None:
             opens.append(f"slow call rate {rules.slow_call_rate_threshold:.0%}")
         return f"circuit_breaker({self.name!r}, opens at {' or '.join(opens)})"
+
+
+def _told_retry_after(exc: Exception | None) -> float:
+    """Return what an exception says about when to come again, or 0."""
+    try:
+        told = getattr(exc, "retry_after", None)
+    except Exception:
+        return 0.0
+    if isinstance(told, (int, float)) and not isinstance(told, bool) and told > 0:
+        return told
+    return 0.0
 
 
 def _is_idle(circuit: Circuit) -> bool:
@@ -389,7 +422,7 @@ def circuit_breaker(
     ignore: Judge = (),
     record_result: Callable[[Any], bool] | None = None,
     key: Key | None = None,
-    max_keys: int = 10_000,
+    max_keys: int = MAX_KEYS,
     initial_state: State | str = State.CLOSED,
     registry: Registry | None = None,
 ) -> CircuitBreaker: ...
@@ -414,7 +447,7 @@ def circuit_breaker(
     ignore: Judge = (),
     record_result: Callable[[Any], bool] | None = None,
     key: Key | None = None,
-    max_keys: int = 10_000,
+    max_keys: int = MAX_KEYS,
     initial_state: State | str = State.CLOSED,
     registry: Registry | None = None,
 ) -> Any:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from meshhook.errors import ConfigurationError, IdempotencyError, RejectedError
-from meshhook.keys import Key
+from meshhook.keys import Key, check_key
 from meshhook.rules.phases import Rules, State
-from meshhook.settings import Duration, count, duration, exceptions, share
+from meshhook.settings import Duration, count, duration, exceptions, function, share, wrong
 
 ExceptionTypes: TypeAlias = type[BaseException] | tuple[type[BaseException], ...]
 Judge: TypeAlias = ExceptionTypes | Callable[[Exception], bool]
@@ -18,6 +18,7 @@ ResetTimeout: TypeAlias = Duration | Callable[[int, Exception | None], Duration]
 """A duration, or what computes it from the number of openings in a row and the last exception."""
 
 FALLBACK_RESET_TIMEOUT = 60.0
+MAX_KEYS = 10_000
 OUR_OWN = (RejectedError, IdempotencyError)
 """What other policies raise on their own account: it says nothing about what is called."""
 
@@ -74,7 +75,9 @@ def breaker_settings(
             "slow_call_rate_threshold needs slow_call_duration: say from when on a call is slow"
         )
     open_for = FALLBACK_RESET_TIMEOUT
-    if not callable(reset_timeout):
+    if callable(reset_timeout):
+        function("reset_timeout", reset_timeout, "attempt", "error")
+    else:
         open_for = duration("reset_timeout", reset_timeout)
     calls = count("half_open_max_calls", half_open_max_calls)
     rules = Rules(
@@ -101,27 +104,46 @@ def breaker_settings(
             else duration("half_open_timeout", half_open_timeout)
         ),
     )
-    return BreakerSettings(
+    made = BreakerSettings(
         rules=rules,
         reset_timeout=reset_timeout if callable(reset_timeout) else None,
-        record=_judge("record", record),
+        record=_record(record),
         ignore=_judge("ignore", ignore),
-        record_result=_predicate("record_result", record_result),
-        key=key,
+        record_result=_optional(_predicate, "record_result", record_result),
+        key=None if key is None else check_key(key),
         max_keys=count("max_keys", max_keys),
         initial_state=_state(initial_state),
     )
+    _refuse_what_has_no_use(
+        minimum_calls=minimum_calls, by_rate=by_rate, max_keys=max_keys, key=key
+    )
+    return made
 
 
-def matches(judge: Judge, exc: BaseException) -> bool:
-    """Tell whether ``exc``, or for a group any exception in it, is one of ``judge``."""
-    if isinstance(judge, tuple):
-        if isinstance(exc, judge):
-            return True
-        return isinstance(exc, BaseExceptionGroup) and any(
-            matches(judge, each) for each in exc.exceptions
+def _refuse_what_has_no_use(
+    *, minimum_calls: int | None, by_rate: bool, max_keys: int, key: Key | None
+) -> None:
+    """Raise for settings that would change nothing, for whoever wrote them expects otherwise."""
+    if minimum_calls is not None and not by_rate:
+        raise ConfigurationError(
+            f"minimum_calls={minimum_calls!r} is about rates, and there is none: give "
+            "failure_rate_threshold or slow_call_rate_threshold, or leave it out"
         )
-    return bool(judge(exc))  # type: ignore[arg-type]
+    if key is None and max_keys != MAX_KEYS:
+        raise ConfigurationError(
+            f"max_keys={max_keys!r} is about keys, and there is no key: give key, or leave it out"
+        )
+
+
+def matches(judge: Judge, exc: BaseException, of_group: Callable[[Iterable[bool]], bool]) -> bool:
+    """Tell whether ``exc`` is one of ``judge``, or of a group ``any`` or ``all`` that are in it."""
+    if not isinstance(judge, tuple):
+        return bool(judge(exc))  # type: ignore[arg-type]
+    if isinstance(exc, judge):
+        return True
+    return isinstance(exc, BaseExceptionGroup) and of_group(
+        matches(judge, each, of_group) for each in exc.exceptions
+    )
 
 
 def names_our_own(judge: Judge) -> bool:
@@ -156,14 +178,25 @@ def _at_most(argument: str, value: int, calls: int) -> int:
 
 def _judge(argument: str, value: Any) -> Judge:
     if callable(value) and not isinstance(value, type):
-        return value  # type: ignore[no-any-return]
+        return function(argument, value, "error")  # type: ignore[no-any-return]
     return exceptions(argument, value)
 
 
+def _record(value: Any) -> Judge:
+    judge = _judge("record", value)
+    if isinstance(judge, tuple):
+        never = [kind.__qualname__ for kind in judge if not issubclass(kind, Exception)]
+        if not judge or (never and judge != (BaseException,)):
+            raise wrong(
+                "record",
+                value,
+                "types of errors that count as failures; cancellation and interrupts never do",
+            )
+    return judge
+
+
 def _predicate(argument: str, value: Any) -> Any:
-    if value is not None and not callable(value):
-        raise ConfigurationError(f"{argument} must be a function of the result, got {value!r}")
-    return value
+    return function(argument, value, "result")
 
 
 def _state(value: State | str) -> State:

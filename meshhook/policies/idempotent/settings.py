@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from meshhook.errors import ConfigurationError
-from meshhook.keys import Key
+from meshhook.keys import Key, check_key
 from meshhook.policies.idempotent.fingerprint import Fingerprint, check_fingerprint
 from meshhook.registry import Registry
 from meshhook.settings import Duration, choice, count, duration, wrong
@@ -77,7 +77,7 @@ def idempotent_settings(
             "shorten the lease or let it run for longer"
         )
     return IdempotentSettings(
-        key=key,
+        key=None if key is None else check_key(key),
         store=store,
         version=count("version", version, least=0),
         fingerprint=check_fingerprint(fingerprint),
