@@ -111,6 +111,17 @@ def test_what_is_no_call_has_no_key(verb: str, store: Any, colour: Colour) -> No
     assert fn.key_for(1) == fn.key_for(1, 7)
 
 
+def test_a_callable_object_has_keys_of_its_calls(registry: mh.Registry) -> None:
+    """It is asked as it is called."""
+
+    class Charge:
+        def __call__(self, order: int) -> str:
+            return "charged"
+
+    charge = mh.idempotent("{order}", registry=registry)(Charge())
+    assert (charge(1), charge.key_for(order=1)) == ("charged", charge.key_for(1))
+
+
 MODULE = """
 import meshhook as mh
 

@@ -234,6 +234,24 @@ def test_cooperative_stops_nothing(colour: Colour, frozen: Any) -> None:
     assert fn.policies[0].stats().timed_out == 1  # type: ignore[attr-defined]
 
 
+def test_a_cooperative_block_sees_to_its_time_itself(frozen: Any) -> None:
+    """The same for a block: it has timed out if it says so, and its limit is the one in force."""
+    policy = mh.timeout(10.0, mode="cooperative")
+    told: list[Any] = []
+    with (
+        mh.subscribe(told.append, mh.events.CallTimedOut),
+        mh.deadline(2.0),
+        pytest.raises(mh.TimeoutError, match="the deadline passed 1 s ago"),
+        policy,
+    ):
+        frozen.tick(3.0)
+        mh.check_deadline()
+    with pytest.raises(ValueError), policy:
+        raise ValueError
+    assert (policy.stats().timed_out, policy.stats().failures) == (1, 1)
+    assert [event.timeout for event in told] == [2.0]
+
+
 def test_statistics_add_up(run: Callable[..., Any], registry: mh.Registry) -> None:
     """Calls are successes, failures, ignored and timed out ones; all of it goes into JSON."""
     released = Work()

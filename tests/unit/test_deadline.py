@@ -145,6 +145,11 @@ def test_a_deadline_that_a_generator_leaves_behind_is_over(frozen: Any) -> None:
     assert mh.remaining() is None
 
 
+def test_a_deadline_shows_its_seconds() -> None:
+    """As it was made; the time that is left is in :func:`meshhook.remaining`."""
+    assert (repr(mh.deadline("2s")), repr(mh.deadline(None))) == ("deadline(2.0)", "deadline(None)")
+
+
 def test_a_deadline_is_no_decorator() -> None:
     """Around an async function it would end before the function ran, so it is refused."""
     with pytest.raises(TypeError):

@@ -319,7 +319,9 @@ def test_the_repr_shows_the_stack() -> None:
     """A guard says what it guards and by which policies, outermost first."""
     registry = mh.Registry()
     fn = mh.circuit_breaker("inner", registry=registry)(plain)
-    shown = repr(mh.circuit_breaker("outer", registry=registry)(fn))
+    guarded = mh.circuit_breaker("outer", registry=registry)(fn)
+    shown = repr(guarded)
+    assert str(guarded) == shown
     assert shown.startswith("<guarded plain: circuit_breaker('outer', ")
     assert "> circuit_breaker('inner', " in shown
 

@@ -53,13 +53,13 @@ class BreakerStats(Stats):
     """What a circuit breaker has seen.
 
     ``calls`` are those that were admitted and have ended: successes + failures + ignored.
-    ``since`` is for how long the circuit has been in its ``state``. For a family of circuits
+    ``seconds_in_state`` is for how long the circuit has been in its ``state``. For a family
     (``key=``) counters are summed up, those of evicted circuits included, ``state`` is the gravest
     one, ``states`` says how many circuits are in each, and ``window`` is None.
     """
 
     state: str
-    since: float
+    seconds_in_state: float
     calls: int
     successes: int
     failures: int
@@ -93,7 +93,7 @@ def circuit_stats(name: str, circuit: Circuit, now: float, sketch: Sketch | None
         policy="circuit_breaker",
         name=name,
         state=str(phase.state),
-        since=max(0.0, now - phase.began),
+        seconds_in_state=max(0.0, now - phase.began),
         calls=successes + circuit.failures + circuit.ignored,
         successes=successes,
         failures=circuit.failures,
@@ -125,7 +125,7 @@ def family_stats(
         policy="circuit_breaker",
         name=name,
         state=str(gravest),
-        since=max(
+        seconds_in_state=max(
             (now - each.phase.began for each in circuits if each.phase.state is gravest),
             default=0.0,
         ),
