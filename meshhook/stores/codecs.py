@@ -16,7 +16,7 @@ import dataclasses
 import enum
 import json
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from meshhook.stores.tags import TAGS, Tag, tag_of
@@ -29,8 +29,23 @@ IMMUTABLE: frozenset[type] = frozenset({type(None), bool, int, float, str, bytes
 
 _ATOMS = frozenset({str, int, bool, type(None)})
 _TAG = "~"
-_write = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 _read = json.JSONDecoder().raw_decode
+
+
+def _writer(make: Any) -> Callable[[Any], str]:
+    """Return what writes values of which it is known that JSON can hold them, and not in circles.
+
+    ``JSONEncoder.encode`` makes its C encoder anew for each value, at the price of the writing.
+    """
+    if make is None:  # an interpreter that has json in Python only
+        return json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+    # Circles to look for, what to make of other types, how to write text, indent, separators; and
+    # none of sorted keys, skipped keys, NaN.
+    pieces = make(*(None, None, json.encoder.encode_basestring, None, ":", ",", *[False] * 3))
+    return lambda value: "".join(pieces(value, 0))
+
+
+_write = _writer(getattr(json.encoder, "c_make_encoder", None))
 
 
 class NotRepresentableError(TypeError):

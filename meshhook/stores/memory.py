@@ -309,7 +309,7 @@ class MemoryStore:
             known = self._settled.get(key) or self._running.get(key)
             if known is None or known.fence != fence:
                 continue
-            if known.lives(now):
+            if known.moment <= now < known.expires or known.lives(now):
                 turns.append(turn)
             else:
                 self._settled.pop(key, None)

@@ -28,6 +28,8 @@ from meshhook.stores.codecs import (
     Codec,
     NotRepresentableError,
     UndecodableError,
+    _write,
+    _writer,
 )
 
 CODEC = Codec()
@@ -475,3 +477,19 @@ def test_any_text_is_decoded_or_undecodable(text: str) -> None:
     """No text makes ``decode`` raise anything else, or make anything but plain values."""
     with contextlib.suppress(UndecodableError):
         CODEC.decode(text)
+
+
+@given(
+    st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.text()
+        | st.floats(allow_nan=False, allow_infinity=False),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
+def test_an_interpreter_without_c_writes_the_same(value: Any) -> None:
+    """Records are read by others than those who wrote them."""
+    text = _write(value)
+    assert (_writer(None)(value), json.loads(text)) == (text, value)
