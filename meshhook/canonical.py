@@ -11,12 +11,8 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import decimal
 import enum
-import fractions
-import hashlib
-import pathlib
-import uuid
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -49,6 +45,8 @@ def canonical(value: Any) -> str:
 
 def digest(text: str, size: int = 8) -> str:
     """Return a digest of ``text`` of so many bytes: short enough, and the text cannot be seen."""
+    import hashlib  # not before it is needed, as below
+
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=size).hexdigest()
 
 
@@ -76,28 +74,35 @@ ENCODERS: dict[type, Callable[[Any], str]] = {
 }
 """By exact type; what is not here has its text from :func:`canonical` alone."""
 
-_EXACT = decimal.Context(
-    prec=decimal.MAX_PREC, Emin=decimal.MIN_EMIN, Emax=decimal.MAX_EMAX, capitals=1, traps=[]
-)
 
+@functools.cache
+def _shown() -> tuple[tuple[type, Callable[[Any], str]], ...]:
+    """Return the types whose text shows the whole value, and what shows it."""
+    # Not before they are needed: together they take as long to import as all of meshhook.
+    import decimal
+    import fractions
+    import pathlib
+    import uuid
 
-def _decimal_text(value: decimal.Decimal) -> str:
-    return _EXACT.to_sci_string(_EXACT.normalize(value)) if value else "0"
+    exact = decimal.Context(
+        prec=decimal.MAX_PREC, Emin=decimal.MIN_EMIN, Emax=decimal.MAX_EMAX, capitals=1, traps=[]
+    )
 
+    def decimal_text(value: decimal.Decimal) -> str:
+        return exact.to_sci_string(exact.normalize(value)) if value else "0"
 
-_SHOWN: tuple[tuple[type, Callable[[Any], str]], ...] = (
-    (dt.datetime, dt.datetime.isoformat),
-    (dt.date, dt.date.isoformat),
-    (dt.time, dt.time.isoformat),
-    (dt.timedelta, repr),
-    (decimal.Decimal, _decimal_text),
-    (fractions.Fraction, str),
-    (complex, repr),
-    (uuid.UUID, str),
-    (pathlib.PurePath, str),
-    (bytearray, bytearray.hex),
-)
-"""Types whose text shows the whole value."""
+    return (
+        (dt.datetime, dt.datetime.isoformat),
+        (dt.date, dt.date.isoformat),
+        (dt.time, dt.time.isoformat),
+        (dt.timedelta, repr),
+        (decimal.Decimal, decimal_text),
+        (fractions.Fraction, str),
+        (complex, repr),
+        (uuid.UUID, str),
+        (pathlib.PurePath, str),
+        (bytearray, bytearray.hex),
+    )
 
 
 def _encode_other(value: Any) -> str:
@@ -108,7 +113,7 @@ def _encode_other(value: Any) -> str:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = [field.name for field in dataclasses.fields(value) if field.compare]
         return f"C{name}" + _items("", (_pair((each, getattr(value, each))) for each in fields))
-    for shown, show in _SHOWN:
+    for shown, show in _shown():
         if isinstance(value, shown):
             text = show(value)
             return f"{shown.__name__}{len(text)}:{text}"

@@ -38,7 +38,11 @@ class Guard(wrapt.FunctionWrapper):  # type: ignore[type-arg]
 
     # Annotations here would hide those of the function, and so would a `__dict__` of their own.
     _self_policies = cast("tuple[Policy, ...]", ())
-    _self_chains = cast("Sequence[Callable[..., Any]]", ())
+
+    @property
+    def _self_chains(self) -> Sequence[Callable[..., Any]]:
+        """Whatever of ours is called in place of the function, and has to look like it."""
+        return (type(self).__call__,)
 
     @property
     def policies(self) -> tuple[Policy, ...]:
@@ -58,7 +62,7 @@ class Guard(wrapt.FunctionWrapper):  # type: ignore[type-arg]
             chain.__dict__.pop(name, None)
 
     def __get__(self, obj: Any, _owner: Any = None) -> Any:
-        return self if obj is None else types.MethodType(type(self)._self_chains[0], obj)
+        return self if obj is None else types.MethodType(type(self).__call__, obj)
 
     def __repr__(self) -> str:
         stack = " > ".join(policy.describe() for policy in self._self_policies)
@@ -184,7 +188,6 @@ def _compile(fn: Any, policies: tuple[Policy, ...]) -> Any:
         "__slots__": (),
         "__call__": _static(chain),
         "_self_policies": policies,
-        "_self_chains": (chain,),
         **shown,
     }
     if type(fn) is not types.FunctionType:

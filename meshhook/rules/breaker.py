@@ -46,6 +46,9 @@ class Gone(NamedTuple):
     opened: int = 0
 
 
+NONE_GONE = Gone()
+
+
 class Circuit:
     """One circuit: the phase it is in, and totals since it was made.
 

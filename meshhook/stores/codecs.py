@@ -24,9 +24,6 @@ from meshhook.stores.tags import TAGS, Tag, tag_of
 MAX_DEPTH = 100
 """How deep values may be nested, both ways."""
 
-IMMUTABLE: frozenset[type] = frozenset({type(None), bool, int, float, str, bytes, complex})
-"""Types whose values a local store may keep as they are."""
-
 _ATOMS = frozenset({str, int, bool, type(None)})
 _TAG = "~"
 _read = json.JSONDecoder().raw_decode

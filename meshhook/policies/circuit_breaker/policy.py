@@ -32,7 +32,7 @@ from meshhook.policies.circuit_breaker.settings import (
 from meshhook.policies.circuit_breaker.stats import BreakerStats, circuit_stats, family_stats
 from meshhook.policy import Policy
 from meshhook.registry import Registry
-from meshhook.rules.breaker import Change, Circuit, Gone
+from meshhook.rules.breaker import NONE_GONE, Change, Circuit
 from meshhook.rules.phases import Closed, Open, Permit, Phase, State
 from meshhook.rules.sketch import Sketch
 from meshhook.settings import Duration, duration
@@ -60,7 +60,7 @@ class CircuitBreaker(Policy):
         self._isolating = False
         self._sketch = Sketch() if settings.rules.slow_call_duration is not None else None
         self._records_our_own = names_our_own(settings.record)
-        self._gone = Gone()  # replaced under the lock of the family
+        self._gone = NONE_GONE  # replaced under the lock of the family
         self._family: Family[Circuit] | None = None
         if settings.key is not None:
             self._family = Family(

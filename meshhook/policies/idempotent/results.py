@@ -14,10 +14,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from meshhook.errors import ResultUnavailableError
-from meshhook.stores.codecs import IMMUTABLE, Codec
 
 if TYPE_CHECKING:
     from meshhook.policies.idempotent.settings import IdempotentSettings, ResultCodec
+
+IMMUTABLE: frozenset[type] = frozenset({type(None), bool, int, float, str, bytes, complex})
+"""Types whose values a local store may keep as they are."""
 
 Packed = tuple[Literal["value", "opaque"], Any]
 
@@ -33,8 +35,12 @@ class Results:
 
     @functools.cached_property
     def _codec(self) -> ResultCodec:
+        if self._given != "auto":
+            return self._given
+        from meshhook.stores.codecs import Codec  # not before it is needed: it imports a lot
+
         # Annotations are looked up late: at decoration they may name what does not exist yet.
-        return Codec.for_type(_return_type(self._fn)) if self._given == "auto" else self._given
+        return Codec.for_type(_return_type(self._fn))
 
     # In a local store, what must be decoded is in a tuple; everything else is the result itself.
 
