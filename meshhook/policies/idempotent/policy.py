@@ -50,7 +50,7 @@ from meshhook.runtime.blocking import BLOCKING, run_blocking
 from meshhook.runtime.flights import flights_of
 from meshhook.runtime.protocol import Runtime
 from meshhook.settings import Duration
-from meshhook.stores.protocol import DirectStore, Force, Get, Record, Store
+from meshhook.stores.protocol import Force, Get, Record, Store, as_direct
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -96,7 +96,7 @@ class Idempotent(Policy):
         self.counters = make_counters()
         # Arguments are nobody's business outside of this process.
         self.longest_fingerprint = LONGEST if self.local else 0
-        self.direct = self.store if isinstance(self.store, DirectStore) else None
+        self.direct = as_direct(self.store)
         self.done = _nothing_done if self.direct is None else self.direct.done
         self._scope: Scope | None = None
 

@@ -12,7 +12,7 @@ from meshhook.policies.idempotent.fingerprint import Fingerprint, check_fingerpr
 from meshhook.registry import Registry
 from meshhook.settings import Duration, choice, count, duration, wrong
 from meshhook.stores.memory import MemoryStore
-from meshhook.stores.protocol import Store
+from meshhook.stores.protocol import Store, is_store
 
 _memories: weakref.WeakKeyDictionary[Registry, MemoryStore] = weakref.WeakKeyDictionary()
 
@@ -67,7 +67,7 @@ def idempotent_settings(
     max_result_bytes: int,
 ) -> IdempotentSettings:
     """Check all settings of an idempotent function against each other."""
-    if not isinstance(store, Store) or isinstance(store, type):
+    if not is_store(store):
         raise wrong("store", store, "a store, such as RedisStore('redis://localhost')")
     lease_seconds = duration("lease", lease)
     longest = None if max_run is None else duration("max_run", max_run)
