@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from typing import Any
 
 from benchmarks import ours, plain
@@ -20,6 +23,8 @@ def limited(options: Options) -> Table:
     function = plain.answer
     cases = [
         *plain.baselines(function),
+        Case("deadline by hand", lambda: _deadline_by_hand(function)),
+        Case("alarm by hand", lambda: _alarm_by_hand(function)),
         Case(_POOL, lambda: _pool(function)),
         Case("meshhook cooperative", lambda: ours.limited(function, "cooperative"), goal=3.0),
         Case("meshhook interrupt", lambda: ours.limited(function, "interrupt"), goal=4.5),
@@ -54,6 +59,42 @@ def _async(table: Table, function: Call, goal: float, options: Options) -> Table
         Case("interlock", lambda: _interlock_async(function)),
     ]
     return measure(table, function, cases, AnsweredAsync(), options)
+
+
+def _deadline_by_hand(function: Call) -> Call:
+    """Do what every limit has to: read the clock, and keep the deadline in the context."""
+    current: ContextVar[float | None] = ContextVar("deadline", default=None)
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        latest = time.monotonic() + 10.0
+        outer = current.get()
+        token = current.set(latest if outer is None else min(latest, outer))
+        try:
+            return function(*args, **kwargs)
+        finally:
+            current.reset(token)
+
+    return call
+
+
+def _alarm_by_hand(function: Call) -> Call:
+    """Do what every limit by signal has to: set an alarm, and leave no trace of it."""
+
+    def ring(*_: Any) -> None:
+        raise TimeoutError
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        before = signal.signal(signal.SIGALRM, ring)
+        signal.setitimer(signal.ITIMER_REAL, 10.0)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
+            signal.signal(signal.SIGALRM, before)
+
+    return call
 
 
 def _pool(function: Call) -> Call:
