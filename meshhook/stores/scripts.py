@@ -8,9 +8,7 @@ the shape of an answer is a StoreError.
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Callable
-from importlib import resources
 from typing import Any, NamedTuple
 
 from meshhook.errors import StoreError
@@ -77,6 +75,9 @@ class ScriptCommand:
 @functools.cache
 def load(name: str) -> Script:
     """Read a script of this package, with the common part in front."""
+    import hashlib  # neither of these before a store is used
+    from importlib import resources
+
     folder = resources.files("meshhook.stores") / "lua"
     text = "\n".join((folder / f"{part}.lua").read_text("utf-8") for part in ("common", name))
     # The digest is the server's name for a script, not a protection.
@@ -85,6 +86,8 @@ def load(name: str) -> Script:
 
 def key_of(family: str, namespace: str, key: Key) -> str:
     """Return the server's key: the parts of ``key`` are hashed, each with its type and length."""
+    import hashlib
+
     digest = hashlib.blake2b(digest_size=16)
     if isinstance(key, tuple):
         digest.update(b"t%d:" % len(key))
