@@ -19,7 +19,7 @@ import pytest
 
 import meshhook as mh
 from meshhook import events
-from meshhook.policies.idempotent import flow
+from meshhook.policies.idempotent import ending
 from tests.colours import Colour
 from tests.faultproxy import FaultProxy
 from tests.forking import in_a_fork
@@ -331,7 +331,7 @@ def test_a_call_cancelled_before_its_second_finish_is_still_recorded(
     proxy: FaultProxy, servers: Any, connect: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The connection broke as it ended, and it was cancelled before it could try again."""
-    monkeypatch.setattr(flow, "_BEFORE_SECOND_FINISH", LONG)
+    monkeypatch.setattr(ending, "_BEFORE_SECOND_FINISH", LONG)
     runs: list[int] = []
 
     async def charge(order: int, amount: int = 5) -> str:

@@ -1,5 +1,6 @@
 """circuit_breaker: stop calling what keeps failing, and try it again with care."""
 
-from meshhook.policies.circuit_breaker.policy import CircuitBreaker, circuit_breaker
+from meshhook.policies.circuit_breaker.decorator import circuit_breaker
+from meshhook.policies.circuit_breaker.policy import CircuitBreaker
 
 __all__ = ["CircuitBreaker", "circuit_breaker"]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from meshhook import guard
 from meshhook.family import Family
 from meshhook.keys import KeyOf
+from meshhook.policies.circuit_breaker.judgement import is_failure
 from meshhook.rules.breaker import Circuit
 from meshhook.rules.phases import Permit
 
@@ -176,7 +177,7 @@ def _run(
         result = call(*args, **kwargs) if kwargs else call(*args)
         if type(result) not in guard.PLAIN:
             guard.check_result(result)
-        failed = breaker._is_failure(result)
+        failed = is_failure(breaker.settings, breaker._name, result)
     except BaseException as exc:
         breaker._settle_error(circuit, permit, exc)
         raise
@@ -194,7 +195,7 @@ async def _run_async(
 ) -> Any:
     try:
         result = await (call(*args, **kwargs) if kwargs else call(*args))
-        failed = breaker._is_failure(result)
+        failed = is_failure(breaker.settings, breaker._name, result)
     except BaseException as exc:
         breaker._settle_error(circuit, permit, exc)
         raise

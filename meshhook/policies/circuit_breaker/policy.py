@@ -11,41 +11,28 @@ import contextlib
 import threading
 import time
 from collections.abc import Awaitable, Callable, Hashable, Iterator
-from typing import Any, ParamSpec, Self, TypeVar, overload
+from typing import Any, ParamSpec, Self, TypeVar
 
 from meshhook import blocks, events, guard
 from meshhook.errors import CircuitOpenError
 from meshhook.family import Family
-from meshhook.keys import Key, compile_key
+from meshhook.keys import compile_key
 from meshhook.policies.circuit_breaker import drivers
-from meshhook.policies.circuit_breaker.settings import (
-    FALLBACK_RESET_TIMEOUT,
-    MAX_KEYS,
-    OUR_OWN,
-    BreakerSettings,
-    Judge,
-    ResetTimeout,
-    breaker_settings,
-    matches,
-    names_our_own,
-)
+from meshhook.policies.circuit_breaker.judgement import time_open, verdict
+from meshhook.policies.circuit_breaker.settings import BreakerSettings
 from meshhook.policies.circuit_breaker.stats import BreakerStats, circuit_stats, family_stats
 from meshhook.policy import Policy
 from meshhook.registry import Registry
 from meshhook.rules.breaker import NONE_GONE, Change, Circuit
 from meshhook.rules.phases import Closed, Open, Permit, Phase, State
 from meshhook.rules.sketch import Sketch
-from meshhook.settings import Duration, duration
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-LONGEST_RETRY_AFTER = 3600.0
-"""The longest that a ``retry_after`` of another's exception keeps a circuit open, in seconds."""
-
 
 class CircuitBreaker(Policy):
-    """A circuit, or with ``key=`` a family of them. Made by :func:`circuit_breaker`.
+    """A circuit, or with ``key=`` a family of them. Made by :func:`meshhook.circuit_breaker`.
 
     Safe to share between threads, tasks and event loops.
     """
@@ -59,7 +46,6 @@ class CircuitBreaker(Policy):
         self._isolations = 0  # guarded by _lock
         self._isolating = False
         self._sketch = Sketch() if settings.rules.slow_call_duration is not None else None
-        self._records_our_own = names_our_own(settings.record)
         self._gone = NONE_GONE  # replaced under the lock of the family
         self._family: Family[Circuit] | None = None
         if settings.key is not None:
@@ -97,7 +83,7 @@ class CircuitBreaker(Policy):
     def _make_circuit(self, now: float | None = None) -> Circuit:
         began = time.monotonic() if now is None else now
         circuit = Circuit(self.settings.rules, began, self._initial)
-        self._decide_open_for(circuit.phase, None)
+        self._set_time_open(circuit.phase, None)
         return circuit
 
     def bind(self, call: Callable[..., Any], fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -172,17 +158,6 @@ class CircuitBreaker(Policy):
         with self._lock:
             circuit.roll(phase, time.monotonic())
 
-    def _is_failure(self, result: Any) -> bool:
-        judge = self.settings.record_result
-        if judge is None:
-            return False
-        try:
-            return bool(judge(result))
-        except Exception:
-            # The call has done what it should; that we cannot judge it is no failure of it.
-            events.logger.exception("record_result of circuit %r failed", self._name)
-            return False
-
     def _settle_result(self, circuit: Circuit, permit: Permit, *, failed: bool) -> None:
         self._settle(circuit, permit, failed=failed, exc=None)
         if failed and events.wanted(events.CallFailed):
@@ -190,32 +165,16 @@ class CircuitBreaker(Policy):
 
     def _settle_error(self, circuit: Circuit, permit: Permit | Phase, exc: BaseException) -> None:
         """Judge what the call raised: a failure, a success, or nothing to do with either."""
-        verdict = self._judge(exc)
-        if verdict is None or not isinstance(exc, Exception):
+        failed = verdict(self.settings, self._name, exc)
+        if failed is None or not isinstance(exc, Exception):
             with self._lock:
                 circuit.ignore(permit, time.monotonic())
             return
-        self._settle(circuit, permit, failed=verdict, exc=exc)
-        if verdict and events.wanted(events.CallFailed):
+        self._settle(circuit, permit, failed=failed, exc=exc)
+        if failed and events.wanted(events.CallFailed):
             events.emit(
                 events.CallFailed(policy=self.kind, name=self.name, error=type(exc).__qualname__)
             )
-
-    def _judge(self, exc: BaseException) -> bool | None:
-        """Tell whether ``exc`` is a failure; None if it says nothing about what was called."""
-        if not isinstance(exc, Exception):
-            return None
-        if not self._records_our_own and matches(OUR_OWN, exc, all):
-            return None
-        try:
-            if matches(self.settings.ignore, exc, all):
-                return None
-            return matches(self.settings.record, exc, any)
-        except Exception:
-            # What the caller gets is what the call raised, and a breaker that cannot judge it
-            # counts it as it would without being told.
-            events.logger.exception("record or ignore of circuit %r failed", self._name)
-            return True
 
     def _settle(
         self, circuit: Circuit, permit: Permit | Phase, *, failed: bool, exc: Exception | None
@@ -231,8 +190,12 @@ class CircuitBreaker(Policy):
 
     def _changed(self, change: Change, exc: Exception | None) -> None:
         """Follow up a transition that outcomes or time brought about, with no lock held."""
-        self._decide_open_for(change.phase, exc)
+        self._set_time_open(change.phase, exc)
         self._tell(change)
+
+    def _set_time_open(self, phase: Phase, exc: Exception | None) -> None:
+        if isinstance(phase, Open):
+            phase.open_for = time_open(self.settings, self._name, phase, exc)
 
     def _tell(self, change: Change) -> None:
         if change.old is not change.phase.state and events.wanted(events.CircuitChanged):
@@ -246,20 +209,6 @@ class CircuitBreaker(Policy):
                     keyed=self._family is not None,
                 )
             )
-
-    def _decide_open_for(self, phase: Phase, exc: Exception | None) -> None:
-        """Ask a callable ``reset_timeout``, and heed what the last exception said."""
-        if not isinstance(phase, Open):
-            return
-        compute = self.settings.reset_timeout
-        open_for = phase.open_for
-        if compute is not None:
-            try:
-                open_for = duration("reset_timeout", compute(phase.attempt, exc), zero=True)
-            except Exception:
-                events.logger.exception("reset_timeout of circuit %r failed", self._name)
-                open_for = FALLBACK_RESET_TIMEOUT
-        phase.open_for = max(open_for, min(_told_retry_after(exc), LONGEST_RETRY_AFTER))
 
     def __enter__(self) -> Self:
         circuit = self._only_circuit("with")
@@ -383,136 +332,5 @@ class CircuitBreaker(Policy):
         return f"circuit_breaker({self.name!r}, opens at {' or '.join(opens)})"
 
 
-def _told_retry_after(exc: Exception | None) -> float:
-    """Return what an exception says about when to come again, or 0."""
-    try:
-        told = getattr(exc, "retry_after", None)
-    except Exception:
-        return 0.0
-    if isinstance(told, (int, float)) and not isinstance(told, bool) and told > 0:
-        return told
-    return 0.0
-
-
 def _is_idle(circuit: Circuit) -> bool:
     return isinstance(circuit.phase, Closed)
-
-
-@overload
-def circuit_breaker(name: Callable[P, R], /) -> Callable[P, R]: ...
-
-
-@overload
-def circuit_breaker(
-    name: str | None = None,
-    *,
-    failure_threshold: int | None = None,
-    failure_rate_threshold: float | None = None,
-    slow_call_duration: Duration | None = None,
-    slow_call_rate_threshold: float | None = None,
-    window: Duration | None = None,
-    window_calls: int | None = None,
-    minimum_calls: int | None = None,
-    reset_timeout: ResetTimeout = 60.0,
-    half_open_max_calls: int = 1,
-    success_threshold: int | None = None,
-    half_open_max_concurrent: int = 1,
-    half_open_timeout: Duration | None = None,
-    record: Judge = Exception,
-    ignore: Judge = (),
-    record_result: Callable[[Any], bool] | None = None,
-    key: Key | None = None,
-    max_keys: int = MAX_KEYS,
-    initial_state: State | str = State.CLOSED,
-    registry: Registry | None = None,
-) -> CircuitBreaker: ...
-
-
-def circuit_breaker(
-    name: Callable[..., Any] | str | None = None,
-    *,
-    failure_threshold: int | None = None,
-    failure_rate_threshold: float | None = None,
-    slow_call_duration: Duration | None = None,
-    slow_call_rate_threshold: float | None = None,
-    window: Duration | None = None,
-    window_calls: int | None = None,
-    minimum_calls: int | None = None,
-    reset_timeout: ResetTimeout = 60.0,
-    half_open_max_calls: int = 1,
-    success_threshold: int | None = None,
-    half_open_max_concurrent: int = 1,
-    half_open_timeout: Duration | None = None,
-    record: Judge = Exception,
-    ignore: Judge = (),
-    record_result: Callable[[Any], bool] | None = None,
-    key: Key | None = None,
-    max_keys: int = MAX_KEYS,
-    initial_state: State | str = State.CLOSED,
-    registry: Registry | None = None,
-) -> Any:
-    """Stop calling what keeps failing; raise CircuitOpenError instead, at once.
-
-    Use it bare, with arguments, or as an object: ``@circuit_breaker``, ``@circuit_breaker("db")``,
-    ``breaker = circuit_breaker("db"); breaker.call(fn)``, ``with breaker:``,
-    ``async with breaker:``.
-    Durations are seconds (or ``timedelta``, or text such as ``"250ms"``); rates are shares, 0 to 1.
-
-    Args:
-        name: shared by all breakers of that name in the registry; without one, each function that
-            is decorated has its own circuit, named after it.
-        failure_threshold: failures in a row that open the circuit. Default 5, and no such rule when
-            a rate is given.
-        failure_rate_threshold: share of failures among the calls of the window that opens it.
-        slow_call_duration: from how many seconds on a call counts as slow, running ones included.
-        slow_call_rate_threshold: share of slow calls among those of the window that opens it.
-        window: seconds that the rates look back. Default 30 when a rate is given.
-        window_calls: number of calls that the rates look back, instead of ``window``.
-        minimum_calls: calls that the window must hold before a rate counts. Default 10.
-        reset_timeout: seconds that it stays open, or a callable of the number of openings in a row
-            and the last exception. An exception's ``retry_after`` prolongs it, up to an hour.
-        half_open_max_calls: trial calls of one half-open round. Default 1.
-        success_threshold: successes among them that close the circuit. Default: all.
-        half_open_max_concurrent: trial calls that may run at the same time. Default 1.
-        half_open_timeout: seconds after which a trial that hangs is given up. Default
-            ``reset_timeout``.
-        record: exceptions that are failures: types, or a predicate. Others count as successes.
-        ignore: exceptions that count as nothing at all. meshhook's own rejections, cancellation and
-            interrupts always do.
-        record_result: a predicate of the result; true makes a failure of the call.
-        key: a template, names or a callable over the arguments; each key gets a circuit.
-        max_keys: how many keys have a circuit of their own; idle closed ones make room. Default
-            10,000.
-        initial_state: the state to begin in. Default ``"closed"``.
-        registry: where the name lives. Default ``meshhook.registry``.
-
-    Raises:
-        CircuitOpenError: when called while the circuit is open; ``retry_after`` says for how long.
-        ConfigurationError: here, when a setting is wrong or the name has other settings already.
-
-    Safe to share between threads, tasks and event loops. No lock is held while the function runs.
-    """
-    given: Any = name
-    if guard.is_target(given):
-        return circuit_breaker()(given)
-    settings = breaker_settings(
-        failure_threshold=failure_threshold,
-        failure_rate_threshold=failure_rate_threshold,
-        slow_call_duration=slow_call_duration,
-        slow_call_rate_threshold=slow_call_rate_threshold,
-        window=window,
-        window_calls=window_calls,
-        minimum_calls=minimum_calls,
-        reset_timeout=reset_timeout,
-        half_open_max_calls=half_open_max_calls,
-        success_threshold=success_threshold,
-        half_open_max_concurrent=half_open_max_concurrent,
-        half_open_timeout=half_open_timeout,
-        record=record,
-        ignore=ignore,
-        record_result=record_result,
-        key=key,
-        max_keys=max_keys,
-        initial_state=initial_state,
-    )
-    return CircuitBreaker.shared(given, settings, registry)

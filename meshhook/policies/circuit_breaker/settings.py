@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from meshhook.errors import ConfigurationError, IdempotencyError, RejectedError
+from meshhook.errors import ConfigurationError
 from meshhook.keys import Key, check_key
 from meshhook.rules.phases import Rules, State
 from meshhook.settings import Duration, count, duration, exceptions, function, share, wrong
@@ -19,8 +19,6 @@ ResetTimeout: TypeAlias = Duration | Callable[[int, Exception | None], Duration]
 
 FALLBACK_RESET_TIMEOUT = 60.0
 MAX_KEYS = 10_000
-OUR_OWN = (RejectedError, IdempotencyError)
-"""What other policies raise on their own account: it says nothing about what is called."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,22 +131,6 @@ def _refuse_what_has_no_use(
         raise ConfigurationError(
             f"max_keys={max_keys!r} is about keys, and there is no key: give key, or leave it out"
         )
-
-
-def matches(judge: Judge, exc: BaseException, of_group: Callable[[Iterable[bool]], bool]) -> bool:
-    """Tell whether ``exc`` is one of ``judge``, or of a group ``any`` or ``all`` that are in it."""
-    if not isinstance(judge, tuple):
-        return bool(judge(exc))  # type: ignore[arg-type]
-    if isinstance(exc, judge):
-        return True
-    return isinstance(exc, BaseExceptionGroup) and of_group(
-        matches(judge, each, of_group) for each in exc.exceptions
-    )
-
-
-def names_our_own(judge: Judge) -> bool:
-    """Tell whether ``judge`` asks for errors of meshhook's own policies by name."""
-    return isinstance(judge, tuple) and any(issubclass(kind, OUR_OWN) for kind in judge)
 
 
 def _optional(check: Callable[[str, Any], Any], argument: str, value: Any) -> Any:

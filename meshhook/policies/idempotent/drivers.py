@@ -1,7 +1,8 @@
 """The drivers of idempotent functions: find the record of a call, and replay or execute it.
 
 With a store that answers at once, neither a first call nor a replay needs a coroutine of ours;
-everything that may have to wait is in :mod:`meshhook.policies.idempotent.flow`.
+everything that may have to wait is in :mod:`meshhook.policies.idempotent.obtaining` and in
+:mod:`meshhook.policies.idempotent.ending`.
 """
 
 from __future__ import annotations
@@ -11,14 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from meshhook import events, guard
 from meshhook.errors import ResultUnavailableError
-from meshhook.policies.idempotent.flow import (
-    finish,
-    is_other_call,
-    obtain,
-    other_call,
-    release,
-    take,
-)
+from meshhook.policies.idempotent.ending import finish, release
+from meshhook.policies.idempotent.obtaining import is_other_call, obtain, other_call, take
 from meshhook.runtime.aio import ASYNCIO
 from meshhook.runtime.blocking import BLOCKING, run_blocking
 from meshhook.stores.protocol import Stored

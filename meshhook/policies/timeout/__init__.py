@@ -1,5 +1,6 @@
 """timeout: let a call take so long and no longer."""
 
-from meshhook.policies.timeout.policy import Timeout, timeout
+from meshhook.policies.timeout.decorator import timeout
+from meshhook.policies.timeout.policy import Timeout
 
 __all__ = ["Timeout", "timeout"]

@@ -1,8 +1,8 @@
 """timeout: let a call take so long and no longer.
 
 A limit becomes the deadline of its call, so that whatever waits inside ends with it, and nested
-limits take the earliest. How a call is stopped is up to its driver, see
-:mod:`meshhook.policies.timeout.drivers`. A TimeoutError of meshhook means that one of its limits
+limits take the earliest. How a call is stopped is up to its driver, see ``drivers`` and
+``async_drivers``. A TimeoutError of meshhook means that one of its limits
 ran out; one that the called code raises on its own account goes through untouched.
 """
 
@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple, ParamSpec, Self, TypeVar, overload
+from typing import Any, NamedTuple, ParamSpec, Self, TypeVar
 
-from meshhook import blocks, events, forks, guard
+from meshhook import blocks, events, forks
 from meshhook.deadline import BlockDeadline, current, in_force
 from meshhook.errors import (
     ConfigurationError,
@@ -21,20 +21,17 @@ from meshhook.errors import (
     RejectedError,
     TimeoutError,
 )
-from meshhook.policies.timeout import drivers
+from meshhook.policies.timeout import async_drivers, drivers
 from meshhook.policies.timeout.settings import (
     ASYNC_MODES,
     HAS_SIGNALS,
-    Mode,
     TimeoutSettings,
-    timeout_settings,
 )
 from meshhook.policies.timeout.stats import Tally, TimeoutStats
 from meshhook.policy import Policy
 from meshhook.registry import Registry
 from meshhook.runtime.timer import Entry, Timers
 from meshhook.runtime.workers import Abandoned
-from meshhook.settings import Duration
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -49,7 +46,7 @@ class _Block(NamedTuple):
 
 
 class Timeout(Policy):
-    """A limit on the time of calls. Made by :func:`timeout`.
+    """A limit on the time of calls. Made by :func:`meshhook.timeout`.
 
     Safe to share between threads, tasks and event loops.
     """
@@ -94,8 +91,8 @@ class Timeout(Policy):
                 "cancelled; leave mode out, or use mode='cooperative'"
             )
         if mode == "cooperative":
-            return drivers.cooperative_async(self, call, fn)
-        return drivers.cancelling(self, call, fn)
+            return async_drivers.cooperative(self, call, fn)
+        return async_drivers.cancelling(self, call, fn)
 
     def refuse_process(self, call: Callable[..., Any], fn: Callable[..., Any]) -> None:
         """Raise if ``call`` cannot be made in another process, as far as can be told by now."""
@@ -283,77 +280,3 @@ class Timeout(Policy):
     def describe(self) -> str:
         """Return kind, name, limit and mode."""
         return f"timeout({self.name!r}, {self.settings.seconds:.3g} s, {self.settings.mode})"
-
-
-@overload
-def timeout(seconds: Callable[P, R], /) -> Callable[P, R]: ...
-
-
-@overload
-def timeout(
-    seconds: Duration = 30.0,
-    *,
-    mode: Mode = "auto",
-    message: str | None = None,
-    name: str | None = None,
-    max_abandoned: int = 32,
-    registry: Registry | None = None,
-) -> Timeout: ...
-
-
-def timeout(
-    seconds: Callable[..., Any] | Duration = 30.0,
-    *,
-    mode: Mode = "auto",
-    message: str | None = None,
-    name: str | None = None,
-    max_abandoned: int = 32,
-    registry: Registry | None = None,
-) -> Any:
-    """Let a call take so long and no longer; raise TimeoutError then.
-
-    Use it bare, with arguments, or as an object: ``@timeout``, ``@timeout(2.0)``,
-    ``timeout("250ms").call(fn)``, ``await timeout(2).acall(fn)``, ``async with timeout(2):``. The
-    limit is the deadline of everything inside (:func:`meshhook.remaining`), and a deadline from
-    outside that is earlier takes its place. An async function is cancelled at the limit, and a
-    result that it returns nevertheless is kept. A sync function is stopped as ``mode`` says:
-
-    - ``"thread"``: it runs in a worker thread, in a copy of the context. The caller is freed on
-      time; the function itself goes on until it ends, and is counted as abandoned.
-    - ``"signal"``: SIGALRM interrupts it, every second until it ends. In the main thread only;
-      breaks into blocking calls.
-    - ``"interrupt"``: an exception is raised in its thread at the next bytecode. Cheap, and in any
-      thread, but it cannot break into a blocking call.
-    - ``"process"``: it runs in another process, which is killed. The function must be importable,
-      arguments and result must pickle. The start of the process does not count.
-    - ``"cooperative"``: nothing stops it; it asks ``remaining()`` or calls ``check_deadline()``.
-    - ``"auto"``: signal in the main thread, unless somebody else's timer is running; else thread.
-
-    Args:
-        seconds: the limit, in seconds (or ``timedelta``, or text such as ``"250ms"``). Default 30.
-        mode: how a sync function is stopped. Async functions know ``"auto"`` and ``"cooperative"``.
-        message: the text of the error, instead of one that tells what took how long.
-        name: shared by all timeouts of that name in the registry; without one, each function that
-            is decorated has its own counters, under its name.
-        max_abandoned: in a thread, how many calls may go on after their limit before further ones
-            are refused. Default 32.
-        registry: where the name lives. Default ``meshhook.registry``.
-
-    Raises:
-        TimeoutError: when called, if the limit ran out; ``timeout`` is the limit in force.
-        NoTimeLeftError: when called, if a deadline outside has passed already.
-        RejectedError: when called, if too many calls that ran out of time are still running.
-        ConfigurationError: here, when a setting is wrong or the name has other settings already;
-            when decorating, when the mode does not fit the function.
-
-    Safe to share between threads, tasks and event loops.
-    """
-    if guard.is_target(seconds):
-        return timeout()(seconds)  # type: ignore[type-var]
-    settings = timeout_settings(
-        seconds=seconds,  # type: ignore[arg-type]
-        mode=mode,
-        message=message,
-        max_abandoned=max_abandoned,
-    )
-    return Timeout.shared(name, settings, registry)

@@ -1,4 +1,4 @@
-"""The slow path of idempotent functions: to get hold of a key, and to let go of it.
+"""The slow path to a key: to get hold of it, or of the result of who had it.
 
 It is written once for both colours, over the verbs of :mod:`meshhook.runtime`. Whoever is
 cancelled, at any await, leaves no flight and no lease behind: what a message took is given back by
@@ -7,11 +7,9 @@ the store's lane, and what was sent already lands its flight as the answer says 
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import random
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from meshhook import events
@@ -19,7 +17,6 @@ from meshhook.deadline import remaining
 from meshhook.errors import (
     InProgressError,
     KeyReusedError,
-    LeaseLostError,
     ReentrantCallError,
     StoreError,
 )
@@ -32,18 +29,15 @@ from meshhook.stores.protocol import (
     Done,
     Finish,
     Key,
-    Lost,
 )
 
 if TYPE_CHECKING:
     from meshhook.policies.idempotent import Idempotent
-    from meshhook.policies.idempotent.results import Packed, Results
     from meshhook.runtime.protocol import Runtime
 
 _FIRST_PAUSE = 0.005
 _LONGEST_PAUSE = 0.2
 _SHORTEST = 0.001
-_BEFORE_SECOND_FINISH = 0.1
 
 
 class Patience:
@@ -230,114 +224,3 @@ def _without_store(policy: Idempotent, claim: Claim, error: StoreError) -> Claim
     policy.counters.add("unprotected")
     claim.running = True
     return claim
-
-
-async def finish(
-    policy: Idempotent, io: Runtime, claim: Claim, results: Results, result: Any, packed: Packed
-) -> Any:
-    """Store what the execution gave, and return what the caller gets."""
-    claim.rest()
-    if not claim.fence:
-        return _executed(policy, claim, result, packed)
-    message = Finish(claim.at, claim.owner, *packed, policy.settings.ttl)
-    reply: Any = None
-    answer: Any = None
-    last = False
-    try:
-        while answer is None:
-            try:
-                reply = policy.store.submit(message)
-                answer = await io.answer(reply)
-            except StoreError as error:
-                reply = None
-                if last:
-                    policy.store_failed("finish", error)
-                    return _executed(policy, claim, result, packed)
-                last = True
-                await io.sleep(_BEFORE_SECOND_FINISH)
-    except BaseException:
-        if reply is None:
-            reply = policy.store.submit(message)
-        _when_answered(claim, reply, lambda answer: _finished(policy, claim, packed, answer))
-        raise
-    if isinstance(answer, Lost):
-        return lost(policy, claim, results, answer)
-    return _executed(policy, claim, result, packed)
-
-
-def _finished(policy: Idempotent, claim: Claim, packed: Packed, answer: Any) -> None:
-    """End an execution whose caller has not waited for the answer of the store."""
-    if isinstance(answer, Lost):
-        policy.counters.add("lost")
-        claim.lose()
-        return
-    if isinstance(answer, StoreError):
-        policy.store_failed("finish", answer)
-    _executed(policy, claim, None, packed)
-
-
-def _executed(policy: Idempotent, claim: Claim, result: Any, packed: Packed) -> Any:
-    policy.counters.execute()
-    claim.land(*packed)
-    return result
-
-
-def lost(policy: Idempotent, claim: Claim, results: Results, answer: Lost) -> Any:
-    """Return the result of whoever took the key over, if it is the same call's and is there."""
-    policy.counters.add("lost")
-    claim.lose()
-    winner = answer.record
-    if winner is not None and not is_other_call(winner.fingerprint, claim.fingerprint):
-        with contextlib.suppress(ValueError):
-            return results.unpack(winner)
-    raise policy.error(
-        LeaseLostError,
-        claim.at,
-        "went to another call, or was cleared, while this one was being executed; its result was "
-        "dropped, so look at what it did before it is repeated",
-    )
-
-
-async def release(policy: Idempotent, io: Runtime, claim: Claim, exc: BaseException) -> None:
-    """Give the key back after ``exc``, so that the next call is executed."""
-    claim.rest()
-    policy.counters.add("released")
-    if not claim.fence:
-        claim.land()
-        return
-    message = Finish(claim.at, claim.owner, "released", None, TOMBSTONE)
-    reply: Any = policy.store.submit(message)
-    if isinstance(exc, GeneratorExit):
-        # A coroutine that is thrown away cannot wait.
-        _when_answered(claim, reply, lambda answer: _released(policy, claim, answer))
-        return
-    try:
-        answer = await io.answer(reply)
-    except StoreError as error:
-        answer = error
-    except BaseException:
-        _when_answered(claim, reply, lambda answer: _released(policy, claim, answer))
-        raise
-    _released(policy, claim, answer)
-
-
-def _released(policy: Idempotent, claim: Claim, answer: Any) -> None:
-    if isinstance(answer, Lost):
-        claim.lose()
-    elif isinstance(answer, StoreError):
-        policy.store_failed("release", answer)
-    claim.land()
-
-
-def _when_answered(claim: Claim, reply: Any, end: Callable[[Any], None]) -> None:
-    """Call ``end`` with the answer of the store, or with the StoreError that came instead."""
-    claim.thread = None  # it is the store that lands it
-
-    def answered(_: Any) -> None:
-        try:
-            answer = reply.result(0)
-        except StoreError as error:
-            answer = error
-        end(answer)
-
-    reply.add_done_callback(answered)

@@ -1,0 +1,93 @@
+"""What outcomes mean to a breaker: a failure, a success or nothing; and for how long it opens then.
+
+Settings may be predicates of the user's. One that raises is logged and changes nothing else: the
+caller gets what the call gave, and the breaker counts it as it would without being told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from meshhook.errors import IdempotencyError, RejectedError
+from meshhook.events import logger
+from meshhook.policies.circuit_breaker.settings import (
+    FALLBACK_RESET_TIMEOUT,
+    BreakerSettings,
+    Judge,
+)
+from meshhook.rules.phases import Open
+from meshhook.settings import duration
+
+OUR_OWN = (RejectedError, IdempotencyError)
+"""What other policies raise on their own account: it says nothing about what is called."""
+LONGEST_RETRY_AFTER = 3600.0
+"""The longest that a ``retry_after`` of another's exception keeps a circuit open, in seconds."""
+
+
+def is_failure(settings: BreakerSettings, name: str | None, result: Any) -> bool:
+    """Tell whether a result counts as a failure."""
+    judge = settings.record_result
+    if judge is None:
+        return False
+    try:
+        return bool(judge(result))
+    except Exception:
+        logger.exception("record_result of circuit %r failed", name)
+        return False
+
+
+def verdict(settings: BreakerSettings, name: str | None, exc: BaseException) -> bool | None:
+    """Tell whether ``exc`` is a failure; None if it says nothing about what was called."""
+    if not isinstance(exc, Exception):
+        return None
+    if _matches(OUR_OWN, exc, all) and not _names_our_own(settings.record):
+        return None
+    try:
+        if _matches(settings.ignore, exc, all):
+            return None
+        return _matches(settings.record, exc, any)
+    except Exception:
+        logger.exception("record or ignore of circuit %r failed", name)
+        return True
+
+
+def _matches(judge: Judge, exc: BaseException, of_group: Callable[[Iterable[bool]], bool]) -> bool:
+    """Tell whether ``exc`` is one of ``judge``, or of a group ``any`` or ``all`` that are in it."""
+    if not isinstance(judge, tuple):
+        return bool(judge(exc))  # type: ignore[arg-type]
+    if isinstance(exc, judge):
+        return True
+    return isinstance(exc, BaseExceptionGroup) and of_group(
+        _matches(judge, each, of_group) for each in exc.exceptions
+    )
+
+
+def _names_our_own(judge: Judge) -> bool:
+    return isinstance(judge, tuple) and any(issubclass(kind, OUR_OWN) for kind in judge)
+
+
+def time_open(
+    settings: BreakerSettings, name: str | None, phase: Open, exc: Exception | None
+) -> float:
+    """Return for how long ``phase`` lasts: a callable is asked, and the exception heeded."""
+    open_for = phase.open_for
+    compute = settings.reset_timeout
+    if compute is not None:
+        try:
+            open_for = duration("reset_timeout", compute(phase.attempt, exc), zero=True)
+        except Exception:
+            logger.exception("reset_timeout of circuit %r failed", name)
+            open_for = FALLBACK_RESET_TIMEOUT
+    return max(open_for, min(_told_retry_after(exc), LONGEST_RETRY_AFTER))
+
+
+def _told_retry_after(exc: Exception | None) -> float:
+    """Return what an exception says about when to come again, or 0."""
+    try:
+        told = getattr(exc, "retry_after", None)
+    except Exception:
+        return 0.0
+    if isinstance(told, (int, float)) and not isinstance(told, bool) and told > 0:
+        return told
+    return 0.0
