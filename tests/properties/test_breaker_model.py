@@ -169,13 +169,18 @@ rules = st.builds(
 class CircuitMachine(RuleBasedStateMachine):
     """Drives both with the same calls and looks for a difference."""
 
-    @initialize(chosen=rules)
-    def begin(self, chosen: Rules) -> None:
+    @initialize(chosen=rules, is_down=st.booleans())
+    def begin(self, chosen: Rules, is_down: bool) -> None:
         self.now = 1000.0
         self.circuit = Circuit(chosen, self.now)
         self.model = Model(chosen, self.now)
         self.out: list[tuple[Permit, Any]] = []
         self.been: set[str] = set()
+        if is_down:
+            # Half of the runs begin in trouble, for most are too short to get there by chance.
+            self.outage(6)
+            if self.circuit.phase.state is State.OPEN:
+                self.wait_and_try()
 
     def teardown(self) -> None:
         reached["runs"] += 1
