@@ -18,9 +18,12 @@ from meshhook.stores.protocol import Store
 class Asyncio:
     """The verbs for async callers."""
 
-    async def ask(self, store: Store, message: Any) -> Any:
+    async def ask(self, store: Store, message: Any, within: float | None = None) -> Any:
         """Send a message and await its answer."""
-        return await store.submit(message)
+        reply = store.submit(message)
+        if within is not None:
+            reply.hurry(within)
+        return await reply
 
     async def answer(self, reply: Any) -> Any:
         """Await the answer to a message that was sent."""

@@ -29,9 +29,13 @@ def run_blocking(path: Coroutine[Any, Any, T]) -> T:
 class Blocking:
     """The verbs for sync callers."""
 
-    async def ask(self, store: Store, message: Any) -> Any:
+    async def ask(self, store: Store, message: Any, within: float | None = None) -> Any:
         """Send a message and wait for its answer."""
-        return store.perform(message)
+        if within is None:
+            return store.perform(message)
+        reply = store.submit(message)
+        reply.hurry(within)
+        return reply.result()
 
     async def answer(self, reply: Any) -> Any:
         """Wait for the answer to a message that was sent."""

@@ -21,7 +21,8 @@ class Flight:
     """One execution of one key. Safe to share between threads, tasks and event loops."""
 
     kind: str | None = None
-    """What it landed with, as in a record: ``"value"``, ``"opaque"``, or None for no result."""
+    """What it landed with: ``"value"`` or ``"opaque"`` as in a record, ``"failed"`` with the error
+    for whoever waits, or None for no result."""
     payload: Any = None
     _landed = False
     _callbacks: dict[Callable[[Flight], object], None] | None = None
@@ -38,17 +39,17 @@ class Flight:
         return self._landed
 
     def land(self, kind: str | None = None, payload: Any = None) -> None:
-        """Leave the table and wake whoever waits; nothing if it has landed before."""
+        """Leave the table and wake whoever waits, once."""
         with self._table.lock:
-            if self._landed:
-                return
-            self.kind = kind
-            self.payload = payload
-            self._landed = True
-            self._table.remove_locked(self)
-        if self._callbacks:
-            for callback in self._callbacks:
-                callback(self)
+            if not self._landed:
+                self.kind = kind
+                self.payload = payload
+                # Before it has landed: an interrupt in between must leave none that nobody lands.
+                self._table.remove_locked(self)
+                self._landed = True
+        while self._callbacks:
+            fn, _ = self._callbacks.popitem()
+            fn(self)
 
     def add_done_callback(self, fn: Callable[[Flight], object]) -> None:
         """Call ``fn(flight)`` when it lands, in the thread that lands it; at once if it has."""
@@ -63,8 +64,7 @@ class Flight:
     def remove_done_callback(self, fn: Callable[[Flight], object]) -> None:
         """Do not call ``fn`` any more."""
         with self._table.lock:
-            # Once it has landed, whoever landed it goes through them.
-            if self._callbacks and not self._landed:
+            if self._callbacks:
                 self._callbacks.pop(fn, None)
 
 
@@ -74,7 +74,9 @@ class Flights:
     def __init__(self) -> None:
         # Reentrant: a coroutine that is thrown away lands its flight wherever the collector runs.
         self.lock = threading.RLock()
-        self._by_key: dict[Key, Flight] = {}  # removed from under lock; `join` is atomic by itself
+        self._by_key: dict[
+            Key, Flight
+        ] = {}  # removed from under lock; `join_or_get` is atomic by itself
         self.join_or_get = self._by_key.setdefault
         """``join_or_get(key, flight)``: the flight that leads, which may be the given one."""
 

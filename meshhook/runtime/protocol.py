@@ -16,8 +16,11 @@ from meshhook.stores.protocol import Store
 class Runtime(Protocol):
     """How one colour waits."""
 
-    async def ask(self, store: Store, message: Any) -> Any:
-        """Send a message and return its answer. If cancelled, what it took is given back."""
+    async def ask(self, store: Store, message: Any, within: float | None = None) -> Any:
+        """Send a message and return its answer, or raise StoreUnavailableError after ``within``.
+
+        If it is cancelled, or answered too late, what the message took is given back.
+        """
 
     async def answer(self, reply: Any) -> Any:
         """Return the answer to a message that was sent. If cancelled, the message stays sent."""

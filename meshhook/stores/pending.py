@@ -138,6 +138,10 @@ class Pending:
         """Return the seconds until the bound, at least 0."""
         return max(0.0, self.due - _monotonic())
 
+    def hurry(self, seconds: float, _monotonic: Callable[[], float] = time.monotonic) -> None:
+        """Wait that many seconds from now at the most; the bound may still end it earlier."""
+        self.due = min(self.due, _monotonic() + seconds)
+
     def abandon(self) -> None:
         """Give up, unless the answer has been read: what it takes is given back to the store."""
         with self._lock:

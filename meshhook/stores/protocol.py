@@ -168,6 +168,9 @@ class Reply(Protocol):
         That thread serves everybody: ``fn`` must not wait. It is not called once abandoned.
         """
 
+    def hurry(self, seconds: float) -> None:
+        """Make it due in so many seconds, if it is not due earlier."""
+
     def abandon(self) -> None:
         """Give up: what the message may take in the store is given back."""
 

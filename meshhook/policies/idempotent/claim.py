@@ -49,6 +49,11 @@ class Claim(Flight):
     fence = 0
     lost = False
     running = False
+    asking = False
+    """Whether the store has been asked for the key and has not answered yet."""
+    started = False
+    has_ended = False
+    """Whether its execution has been counted as what it came to."""
     _beat: Beat | None = None
     _outer: Claim | None = None
 
@@ -94,6 +99,7 @@ class Claim(Flight):
         """Take what the store has granted, and see that it is kept."""
         self.fence, self.attempt = answer.fence, answer.attempt
         self.running = True
+        self.asking = False
         if not self.policy.keeps_leases:
             return
         self._beat = Beat(
@@ -107,6 +113,19 @@ class Claim(Flight):
 
     def _renewal_failed(self, error: StoreError) -> None:
         self.policy.store_failed("renew", error)
+
+    def end(self, how: str) -> None:
+        """Count what the execution came to, if there was one, once."""
+        if self.started and not self.has_ended:
+            self.has_ended = True
+            self.policy.counters.add(how)
+
+    def is_to_be_released(self) -> bool:
+        """Tell whether a call that raises still has to give something back.
+
+        Not if the answer of the store will land it, nor if its end has been counted already.
+        """
+        return self.thread is not None and not self.has_ended
 
     def rest(self) -> None:
         """Keep the lease no longer."""
@@ -132,6 +151,7 @@ class Claim(Flight):
         """Become the current claim of this context."""
         self._outer = _current.get()
         _current.set(self)
+        self.started = True
         self.policy.counters.start()
 
     def leave(self) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from meshhook import events, guard
 from meshhook.errors import ResultUnavailableError
+from meshhook.policies.idempotent.claim import Claim
 from meshhook.policies.idempotent.ending import finish, release
 from meshhook.policies.idempotent.obtaining import is_other_call, obtain, other_call, take
 from meshhook.runtime.aio import ASYNCIO
@@ -19,7 +20,6 @@ from meshhook.runtime.blocking import BLOCKING, run_blocking
 from meshhook.stores.protocol import Stored
 
 if TYPE_CHECKING:
-    from meshhook.policies.idempotent.claim import Claim
     from meshhook.policies.idempotent.names import At
     from meshhook.policies.idempotent.policy import Idempotent
     from meshhook.policies.idempotent.reading import Reading
@@ -107,26 +107,27 @@ def execute(
     kwargs: dict[str, Any],
 ) -> Any:
     """Execute the call, or wait for its result."""
-    claim = take(policy, at, fingerprint)
-    if claim is None:
-        claim, kept = run_blocking(obtain(policy, BLOCKING, at, fingerprint))
-        if claim is None:
-            return replay(policy, at, fingerprint, results, kept)
+    claim = Claim(policy, at, fingerprint)
+    # From here to the end, for an interrupt may come at any bytecode.
     try:
+        if not take(policy, claim):
+            kept = run_blocking(obtain(policy, BLOCKING, claim))
+            if kept is not None:
+                return replay(policy, at, fingerprint, results, kept)
         claim.enter()
         result = call(*args, **kwargs)
         if type(result) not in guard.PLAIN:
             guard.check_result(result)
         packed = results.pack(result)
+        claim.leave()
+        if _ended_at_once(policy, claim, *packed):
+            return result
+        return run_blocking(finish(policy, BLOCKING, claim, results, result, packed))
     except BaseException as exc:
         claim.leave()
-        if not _ended_at_once(policy, claim, *_RELEASED):
+        if claim.is_to_be_released() and not _ended_at_once(policy, claim, *_RELEASED):
             run_blocking(release(policy, BLOCKING, claim, exc))
         raise
-    claim.leave()
-    if _ended_at_once(policy, claim, *packed):
-        return result
-    return run_blocking(finish(policy, BLOCKING, claim, results, result, packed))
 
 
 async def execute_async(
@@ -139,24 +140,25 @@ async def execute_async(
     kwargs: dict[str, Any],
 ) -> Any:
     """Execute the call, or wait for its result, async."""
-    claim = take(policy, at, fingerprint)
-    if claim is None:
-        claim, kept = await obtain(policy, ASYNCIO, at, fingerprint)
-        if claim is None:
-            return replay(policy, at, fingerprint, results, kept)
+    claim = Claim(policy, at, fingerprint)
+    # From here to the end, for an interrupt may come at any bytecode.
     try:
+        if not take(policy, claim):
+            kept = await obtain(policy, ASYNCIO, claim)
+            if kept is not None:
+                return replay(policy, at, fingerprint, results, kept)
         claim.enter()
         result = await call(*args, **kwargs)
         packed = results.pack(result)
+        claim.leave()
+        if _ended_at_once(policy, claim, *packed):
+            return result
+        return await finish(policy, ASYNCIO, claim, results, result, packed)
     except BaseException as exc:
         claim.leave()
-        if not _ended_at_once(policy, claim, *_RELEASED):
+        if claim.is_to_be_released() and not _ended_at_once(policy, claim, *_RELEASED):
             await release(policy, ASYNCIO, claim, exc)
         raise
-    claim.leave()
-    if _ended_at_once(policy, claim, *packed):
-        return result
-    return await finish(policy, ASYNCIO, claim, results, result, packed)
 
 
 def replay(policy: Idempotent, at: At, fingerprint: str | None, results: Results, kept: Any) -> Any:
@@ -189,9 +191,9 @@ def _ended_at_once(policy: Idempotent, claim: Claim, kind: Any, payload: Any) ->
     if type(answer) is not Stored:
         return False
     if kind == "released":
+        claim.end("released")
         claim.land()
-        policy.counters.add("released")
     else:
+        claim.end("executed")
         claim.land(kind, payload)
-        policy.counters.execute()
     return True

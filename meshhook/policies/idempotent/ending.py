@@ -36,7 +36,7 @@ async def finish(
     """Store what the execution gave, and return what the caller gets."""
     claim.rest()
     if not claim.fence:
-        return _executed(policy, claim, result, packed)
+        return _executed(claim, result, packed)
     message = Finish(claim.at, claim.owner, *packed, policy.settings.ttl)
     reply: Any = None
     answer: Any = None
@@ -50,7 +50,7 @@ async def finish(
                 reply = None
                 if last:
                     policy.store_failed("finish", error)
-                    return _executed(policy, claim, result, packed)
+                    return _executed(claim, result, packed)
                 last = True
                 await io.sleep(_BEFORE_SECOND_FINISH)
     except BaseException:
@@ -60,29 +60,29 @@ async def finish(
         raise
     if isinstance(answer, Lost):
         return lost(policy, claim, results, answer)
-    return _executed(policy, claim, result, packed)
+    return _executed(claim, result, packed)
 
 
 def _finished(policy: Idempotent, claim: Claim, packed: Packed, answer: Any) -> None:
     """End an execution whose caller has not waited for the answer of the store."""
     if isinstance(answer, Lost):
-        policy.counters.add("lost")
+        claim.end("lost")
         claim.lose()
         return
     if isinstance(answer, StoreError):
         policy.store_failed("finish", answer)
-    _executed(policy, claim, None, packed)
+    _executed(claim, None, packed)
 
 
-def _executed(policy: Idempotent, claim: Claim, result: Any, packed: Packed) -> Any:
-    policy.counters.execute()
+def _executed(claim: Claim, result: Any, packed: Packed) -> Any:
+    claim.end("executed")
     claim.land(*packed)
     return result
 
 
 def lost(policy: Idempotent, claim: Claim, results: Results, answer: Lost) -> Any:
     """Return the result of whoever took the key over, if it is the same call's and is there."""
-    policy.counters.add("lost")
+    claim.end("lost")
     claim.lose()
     winner = answer.record
     if winner is not None and not is_other_call(winner.fingerprint, claim.fingerprint):
@@ -99,11 +99,17 @@ def lost(policy: Idempotent, claim: Claim, results: Results, answer: Lost) -> An
 async def release(policy: Idempotent, io: Runtime, claim: Claim, exc: BaseException) -> None:
     """Give the key back after ``exc``, so that the next call is executed."""
     claim.rest()
-    policy.counters.add("released")
+    claim.end("released")
+    message = Finish(claim.at, claim.owner, "released", None, TOMBSTONE)
+    if not claim.started:
+        # Nothing is there to be told of, and nobody needs to wait for that.
+        if claim.fence or claim.asking:
+            policy.store.submit(message)
+        claim.land()
+        return
     if not claim.fence:
         claim.land()
         return
-    message = Finish(claim.at, claim.owner, "released", None, TOMBSTONE)
     reply: Any = policy.store.submit(message)
     if isinstance(exc, GeneratorExit):
         # A coroutine that is thrown away cannot wait.

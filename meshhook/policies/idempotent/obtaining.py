@@ -17,17 +17,17 @@ from meshhook.deadline import remaining
 from meshhook.errors import (
     InProgressError,
     KeyReusedError,
+    NoTimeLeftError,
     ReentrantCallError,
     StoreError,
 )
 from meshhook.policies.idempotent.claim import Claim
+from meshhook.policies.idempotent.names import Scope
 from meshhook.runtime.flights import Flight
 from meshhook.stores.protocol import (
-    TOMBSTONE,
     Acquired,
     Begin,
     Done,
-    Finish,
     Key,
 )
 
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 _FIRST_PAUSE = 0.005
 _LONGEST_PAUSE = 0.2
 _SHORTEST = 0.001
+_GLANCE = 0.02
+_MOST_GLANCES = 50
+"""Looks at another call that is asking the store: longer together than any store has to answer."""
 
 
 class Patience:
@@ -76,33 +79,26 @@ class Patience:
         self._own -= max(0.0, time.monotonic() - before) if landed else self._own
 
 
-def take(policy: Idempotent, at: Key, fingerprint: str | None) -> Claim | None:
-    """Take a key if nobody has it and the store answers at once, for either colour."""
-    if policy.direct is None:
-        return None
-    claim = Claim(policy, at, fingerprint)
-    try:
-        if policy.flights.join_or_get(at, claim) is not claim:
-            return None
-        lease, retention = policy.settings.lease, policy.running_retention
-        answer = policy.direct.begin(at, claim.owner, fingerprint, lease, retention)
-        if type(answer) is Acquired:
-            _acquired(policy, claim, answer)
-            return claim
-    except BaseException:
-        _give_up(policy, claim)
-        raise
-    claim.land()
-    return None
+def take(policy: Idempotent, claim: Claim) -> bool:
+    """Take the key if nobody has it and the store answers at once, for either colour."""
+    at = claim.at
+    if policy.direct is None or policy.flights.join_or_get(at, claim) is not claim:
+        return False
+    lease, retention = policy.settings.lease, policy.running_retention
+    claim.asking = True
+    answer = policy.direct.begin(at, claim.owner, claim.fingerprint, lease, retention)
+    if type(answer) is not Acquired:
+        return False
+    _acquired(policy, claim, answer)
+    return True
 
 
-async def obtain(
-    policy: Idempotent, io: Runtime, at: Key, fingerprint: str | None
-) -> tuple[Claim | None, Any]:
-    """Return a claim on the key, or None and the record of who had it. Waits if it must."""
+async def obtain(policy: Idempotent, io: Runtime, claim: Claim) -> Any:
+    """Get hold of the key, or return the record of who had it. Waits if it must."""
     patience = Patience(policy.settings.wait_timeout)
+    at, fingerprint = claim.at, claim.fingerprint
+    glances = 0
     while True:
-        claim = Claim(policy, at, fingerprint)
         leader: Any = policy.flights.join_or_get(at, claim)
         if leader is claim:
             return await _lead(policy, io, claim, patience)
@@ -113,13 +109,19 @@ async def obtain(
                 "is the one that this call runs under, so it would wait for itself; use another",
             )
         if not is_other_call(leader.fingerprint, fingerprint):
-            _hold_on(policy, at, patience, policy.settings.lease * 2 / 3)
-            _refuse_deadlock(policy, io, leader)
-            await patience.wait(io, leader)
+            if leader.asking and glances < _MOST_GLANCES:
+                # It will soon be known whether anybody is executing the call at all.
+                glances += 1
+                _refuse_deadlock(policy, io, leader)
+                await io.wait(leader, _GLANCE)
+            else:
+                _hold_on(policy, at, patience, policy.settings.lease * 2 / 3)
+                _refuse_deadlock(policy, io, leader)
+                await patience.wait(io, leader)
             if leader.kind == "failed":
                 raise policy.rejected(copy.copy(leader.payload))
             if leader.kind is not None:
-                return None, leader
+                return leader
         elif leader.running:
             raise other_call(policy, at)
         else:
@@ -163,38 +165,42 @@ def _refuse_deadlock(policy: Idempotent, io: Runtime, leader: Flight) -> None:
         )
 
 
-async def _lead(
-    policy: Idempotent, io: Runtime, claim: Claim, patience: Patience
-) -> tuple[Claim | None, Any]:
+async def _lead(policy: Idempotent, io: Runtime, claim: Claim, patience: Patience) -> Any:
     """Ask the store until it grants the key or has a result."""
-    try:
-        while True:
-            try:
-                answer = await io.ask(policy.store, _begin(policy, claim))
-            except StoreError as error:
-                return _without_store(policy, claim, error), None
-            if isinstance(answer, Acquired):
-                _acquired(policy, claim, answer)
-                return claim, None
-            known = answer.record if isinstance(answer, Done) else answer
-            if is_other_call(known.fingerprint, claim.fingerprint):
-                raise other_call(policy, claim.at)  # noqa: TRY301 - the flight lands on the way out
-            if known is not answer:
-                claim.land(known.kind, known.payload)
-                return None, known
-            _hold_on(policy, claim.at, patience, max(known.remaining, _SHORTEST))
-            await patience.sleep(io, known.remaining + _SHORTEST)
-    except BaseException:
-        _give_up(policy, claim)
-        raise
+    known: Any = None
+    while True:
+        left = None if policy.local else remaining()
+        claim.asking = True
+        try:
+            answer = await io.ask(policy.store, _begin(policy, claim), left)
+        except StoreError as error:
+            claim.asking = False
+            if left is not None and not remaining():
+                if known is not None:
+                    _hold_on(policy, claim.at, patience, _SHORTEST)
+                raise policy.rejected(_no_time_left(policy, claim)) from error
+            return _without_store(policy, claim, error)
+        if isinstance(answer, Acquired):
+            _acquired(policy, claim, answer)
+            return None
+        claim.asking = False
+        known = answer.record if isinstance(answer, Done) else answer
+        if is_other_call(known.fingerprint, claim.fingerprint):
+            raise other_call(policy, claim.at)
+        if known is not answer:
+            claim.land(known.kind, known.payload)
+            return known
+        _hold_on(policy, claim.at, patience, max(known.remaining, _SHORTEST))
+        await patience.sleep(io, known.remaining + _SHORTEST)
 
 
-def _give_up(policy: Idempotent, claim: Claim) -> None:
-    """Leave nothing behind of a claim whose call is not executed."""
-    claim.rest()
-    if claim.fence:
-        policy.store.submit(Finish(claim.at, claim.owner, "released", None, TOMBSTONE))
-    claim.land()
+def _no_time_left(policy: Idempotent, claim: Claim) -> NoTimeLeftError:
+    return NoTimeLeftError(
+        f"idempotent {policy.name!r}: key {Scope.shown(claim.at)} was not executed: the deadline "
+        "passed before the store answered; give it more time or less to do",
+        name=policy.name,
+        policy=policy.kind,
+    )
 
 
 def _begin(policy: Idempotent, claim: Claim) -> Begin:
@@ -215,7 +221,7 @@ def _acquired(policy: Idempotent, claim: Claim, answer: Acquired) -> None:
         )
 
 
-def _without_store(policy: Idempotent, claim: Claim, error: StoreError) -> Claim:
+def _without_store(policy: Idempotent, claim: Claim, error: StoreError) -> None:
     policy.store_failed("begin", error)
     if policy.settings.on_store_error == "raise":
         # Whoever waits here would only find out the same, one after the other.
@@ -223,4 +229,3 @@ def _without_store(policy: Idempotent, claim: Claim, error: StoreError) -> Claim
         raise policy.rejected(error)
     policy.counters.add("unprotected")
     claim.running = True
-    return claim
