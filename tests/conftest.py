@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,11 @@ __all__ = ["colour"]
 # A busy machine may stall any example, and how long one takes proves nothing here.
 settings.register_profile("meshhook", deadline=None, print_blob=True)
 settings.load_profile("meshhook")
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts what runs in its background so; several tests press Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

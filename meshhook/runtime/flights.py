@@ -17,6 +17,10 @@ from meshhook import forks
 from meshhook.stores.protocol import Key, Store
 
 
+def _nobody(_: Flight) -> None:
+    """Stand for who is not there any more."""
+
+
 class Flight:
     """One execution of one key. Safe to share between threads, tasks and event loops."""
 
@@ -47,8 +51,11 @@ class Flight:
                 # Before it has landed: an interrupt in between must leave none that nobody lands.
                 self._table.remove_locked(self)
                 self._landed = True
+        # One by one: who is interrupted here lands it again, and the others are still called.
         while self._callbacks:
-            fn, _ = self._callbacks.popitem()
+            with self._table.lock:
+                fn = next(iter(self._callbacks), _nobody)
+                self._callbacks.pop(fn, None)
             fn(self)
 
     def add_done_callback(self, fn: Callable[[Flight], object]) -> None:
@@ -64,7 +71,8 @@ class Flight:
     def remove_done_callback(self, fn: Callable[[Flight], object]) -> None:
         """Do not call ``fn`` any more."""
         with self._table.lock:
-            if self._callbacks:
+            # Once it has landed, whoever landed it goes through them.
+            if self._callbacks and not self._landed:
                 self._callbacks.pop(fn, None)
 
 

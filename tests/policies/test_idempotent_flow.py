@@ -132,15 +132,20 @@ def test_a_call_may_refuse_to_wait(settings: Any, sides: Sides, colour: Colour) 
 
 
 def test_a_deadline_that_has_passed_leaves_no_time_to_wait(sides: Sides, colour: Colour) -> None:
-    """A call that may not wait is refused, one that need not wait is answered."""
+    """Memory answers at once, and a server is not asked: nothing is sent, nothing executed."""
     body = Held()
     here, there = (once(store, body, colour) for store in sides)
     holder = held_call(here, body, colour, 1)
-    with pytest.raises(mh.InProgressError):
+    with pytest.raises(mh.InProgressError if sides.there.local else mh.NoTimeLeftError):
         colour.call(limited(colour, there, 0), 1)
     body.go.set()
     assert holder.result() == "done"
-    assert colour.call(limited(colour, there, 0), 1) == "done"
+    if sides.there.local:
+        assert colour.call(limited(colour, there, 0), 1) == "done"
+    else:
+        with pytest.raises(mh.NoTimeLeftError, match="was not executed: the deadline passed"):
+            colour.call(limited(colour, there, 0), 1)
+        assert stats_of(there).store_errors == 0
 
 
 @pytest.mark.usefixtures("frozen")

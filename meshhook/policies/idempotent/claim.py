@@ -117,15 +117,15 @@ class Claim(Flight):
     def end(self, how: str) -> None:
         """Count what the execution came to, if there was one, once."""
         if self.started and not self.has_ended:
-            self.has_ended = True
             self.policy.counters.add(how)
+            self.has_ended = True
 
     def is_to_be_released(self) -> bool:
         """Tell whether a call that raises still has to give something back.
 
-        Not if the answer of the store will land it, nor if its end has been counted already.
+        Not if the answer of the store will land it, nor if it has ended and landed already.
         """
-        return self.thread is not None and not self.has_ended
+        return self.thread is not None and not (self.has_ended and self._landed)
 
     def rest(self) -> None:
         """Keep the lease no longer."""

@@ -170,15 +170,17 @@ async def _lead(policy: Idempotent, io: Runtime, claim: Claim, patience: Patienc
     known: Any = None
     while True:
         left = None if policy.local else remaining()
+        if left == 0:
+            if known is not None:
+                _hold_on(policy, claim.at, patience, _SHORTEST)
+            raise policy.rejected(_no_time_left(policy, claim))
         claim.asking = True
         try:
             answer = await io.ask(policy.store, _begin(policy, claim), left)
         except StoreError as error:
             claim.asking = False
-            if left is not None and not remaining():
-                if known is not None:
-                    _hold_on(policy, claim.at, patience, _SHORTEST)
-                raise policy.rejected(_no_time_left(policy, claim)) from error
+            if remaining() == 0 and not policy.local:
+                continue
             return _without_store(policy, claim, error)
         if isinstance(answer, Acquired):
             _acquired(policy, claim, answer)
