@@ -2,9 +2,10 @@
 
 Equal values of one type give the same text and all others another one: every piece carries its type
 and, where it has no fixed end, its length. So ``("x:y", "z")`` is not ``("x", "y:z")``, and ``1``
-is neither ``"1"`` nor ``True`` nor ``1.0``. A time is as it is written: the same moment in another
-zone is another value. Text with an address in it would differ from run to run, so an object whose
-value cannot be seen has no canonical text and is refused.
+is neither ``"1"`` nor ``True`` nor ``1.0``. Classes go by their qualified name, without the module,
+so that moving one does not make other keys of its values. A time is as it is written: the same
+moment in another zone is another value. Text with an address in it would differ from run to run, so
+an object whose value cannot be seen has no canonical text and is refused.
 """
 
 from __future__ import annotations

@@ -21,6 +21,8 @@ Key: TypeAlias = str | tuple[str, ...] | Callable[..., Any]
 KeyOf: TypeAlias = Callable[[tuple[Any, ...], dict[str, Any]], Any]
 """A compiled key: from positional and keyword arguments to the value that tells calls apart."""
 
+_BY_POSITION = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
+_FROM_POSITION = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL}
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -89,24 +91,34 @@ class Callee:
         return lambda args, kwargs: dig(get(args, kwargs))
 
     def _compile_callable(self, key: Callable[..., Any], setting: str) -> KeyOf:
-        """Hand a callable the arguments that it names; if it names others, all as they come."""
+        """Hand a callable the arguments that it names; if it names others, as many as it takes.
+
+        They are the same for each spelling of a call: by position, and with defaults filled in.
+        """
         try:
             wanted = inspect.signature(key).parameters
         except (TypeError, ValueError):
             return lambda args, kwargs: key(*args, **kwargs)
-        names = [name for name, each in wanted.items() if each.kind not in VARIADIC]
-        rest = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in wanted.values())
-        by_position = any(
-            each.kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL)
-            for each in wanted.values()
-        )
+        names = {name for name, each in wanted.items() if each.kind not in VARIADIC}
+        kinds = [each.kind for each in wanted.values()]
+        takes_rest = inspect.Parameter.VAR_KEYWORD in kinds
         signature = self.signature(setting)
-        if by_position or not set(names) <= set(signature.parameters):
-            return lambda args, kwargs: key(*args, **kwargs)
+        if not names <= set(signature.parameters) or not _FROM_POSITION.isdisjoint(kinds):
+            most = None
+            if inspect.Parameter.VAR_POSITIONAL not in kinds:
+                most = sum(kind in _BY_POSITION for kind in kinds)
+
+            def by_position(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+                bound = signature.bind(*args, **kwargs)
+                bound.apply_defaults()
+                named = bound.kwargs.items() if takes_rest else ()
+                return key(*bound.args[:most], **dict(named))
+
+            return by_position
 
         def by_name(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             arguments = bind_arguments(signature, args, kwargs)
-            return key(**(arguments if rest else {name: arguments[name] for name in names}))
+            return key(**(arguments if takes_rest else {name: arguments[name] for name in names}))
 
         return by_name
 

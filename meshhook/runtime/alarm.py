@@ -18,15 +18,13 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from meshhook.runtime.expiry import SOON, Expired, is_interruptible
+from meshhook.runtime.expiry import AGAIN, SOON, Expired, is_interruptible
 
 # Those of the public module turn every argument into an enum, at ten times the price.
 _signal = importlib.import_module("_signal")
 _get_handler: Callable[[int], Any] = _signal.getsignal
 _set_handler: Callable[[int, Any], Any] = _signal.signal
 
-AGAIN = 1.0
-"""Seconds after which it rings again in a call that has swallowed the exception."""
 AT_ONCE = 1e-6
 LONGEST = 1e8
 """The longest time of a kernel timer, in seconds: three years. A longer one is not kept."""

@@ -13,6 +13,9 @@ from typing import Any
 SOON = 0.001
 """Seconds after which to try again where an interruption came at a moment when it must not."""
 
+AGAIN = 1.0
+"""Seconds after which a call is interrupted again that has swallowed the exception."""
+
 _OWN_CODE = "meshhook."
 _USER_CODE = "meshhook.demo."
 

@@ -8,6 +8,9 @@ after that no exception comes any more.
 A thread has room for one exception of this kind, so the watchdog sends it the next one only when
 the last one is settled. The longest waiting goes first: of nested calls the outermost.
 
+What is swallowed, by an ``except`` of the user's or where exceptions are printed and forgotten, is
+sent again after a second.
+
 The watchdog keeps real time, whatever the clock of the process says. A forked child gets its own.
 """
 
@@ -24,7 +27,7 @@ import types
 from collections.abc import Callable
 
 from meshhook import forks
-from meshhook.runtime.expiry import SOON, Expired, is_interruptible
+from meshhook.runtime.expiry import AGAIN, SOON, Expired, is_interruptible
 
 _PROTOTYPE = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.py_object)
 _set_async_exc = _PROTOTYPE(("PyThreadState_SetAsyncExc", ctypes.pythonapi))
@@ -56,7 +59,9 @@ class Watchdog:
         self.wakes_at = float("inf")
         # Reentrant, as all of these: a signal handler may call what comes back in here.
         self._lock = threading.RLock()
-        self._firing: dict[int, int] = {}  # guarded by _lock; by thread, the key of the call
+        # guarded by _lock; by thread, the key of the call, and when it was fired at last
+        self._firing: dict[int, int] = {}
+        self._fired_at: dict[int, float] = {}
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None  # written under _lock
 
@@ -82,6 +87,7 @@ class Watchdog:
             with self._lock:
                 if self._firing.get(thread) != key:
                     return
+                self._fired_at.pop(thread, None)
             # Let it come. Taking it back would leave CPython 3.11 and 3.12 looking for it at each
             # call for good, and under a tracer 3.11 would never get past one.
             for _ in range(_CHANCES):
@@ -119,15 +125,34 @@ class Watchdog:
                 soonest = min(soonest, now + SOON)
             else:
                 self._fire(key, thread)
+        for thread, fired_at in self._fired_at.copy().items():
+            soonest = min(soonest, self._fire_again(thread, fired_at, now))
         return soonest
+
+    def _fire_again(self, thread: int, fired_at: float, now: float) -> float:
+        """Send what was swallowed once more, by a finalizer or an ``except``; return when next."""
+        if now < fired_at + AGAIN:
+            return fired_at + AGAIN
+        with self._lock:
+            if thread in self._fired_at:
+                self._fired_at[thread] = now
+                if not _set_async_exc(thread, _expired(self._firing[thread])):
+                    del self._firing[thread], self._fired_at[thread]  # the thread has ended
+        return now + AGAIN
 
     def _fire(self, key: int, thread: int) -> None:
         with self._lock:
             if thread in self._firing or self.watched.pop(key, None) is None:
                 return
             self._firing[thread] = key
-            if not _set_async_exc(thread, type("Expired", (Expired,), {"limit": key})):
-                del self._firing[thread]
+            self._fired_at[thread] = self.clock()
+            if not _set_async_exc(thread, _expired(key)):
+                del self._firing[thread], self._fired_at[thread]
+
+
+def _expired(key: int) -> type[Expired]:
+    """Make the exception of a call: only a class can be sent to a thread."""
+    return type("Expired", (Expired,), {"limit": key})
 
 
 def _frame_of(thread: int) -> types.FrameType | None:

@@ -146,6 +146,10 @@ class Lane:
             self._wire.interrupt()
         return self._unavailable(f"it did not answer within {self.bound:g} s")
 
+    def runs_here(self) -> bool:
+        """Tell whether this is the thread of the lane."""
+        return threading.current_thread() is self._thread
+
     def give_back(self, pending: Pending, answer: Any) -> None:
         """Send what undoes an answer that nobody will read."""
         undo = pending.command.undo(answer)

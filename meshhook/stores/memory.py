@@ -304,7 +304,9 @@ class MemoryStore:
 
     def _sweep_locked(self, now: float) -> None:
         turns = self._turns
-        for _ in range(min(_SWEEP, len(turns))):
+        # Beside records that live for long, the turns of others would pile up.
+        at_once = _SWEEP if len(turns) < 2 * len(self) + _SWEEP else 2 * _SWEEP
+        for _ in range(min(at_once, len(turns))):
             key, fence = turn = turns.popleft()
             known = self._settled.get(key) or self._running.get(key)
             if known is None or known.fence != fence:

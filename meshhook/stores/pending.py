@@ -26,6 +26,9 @@ class Carrier(Protocol):
     def overdue(self, pending: Pending) -> Exception:
         """Learn that the bound has passed, and name the error to raise."""
 
+    def runs_here(self) -> bool:
+        """Tell whether this is the thread that brings the answers."""
+
     def give_back(self, pending: Pending, answer: Any) -> None:
         """Undo in the store what ``answer``, which nobody will read, says was taken."""
 
@@ -112,6 +115,12 @@ class Pending:
         and StoreUnavailableError is raised.
         """
         if not self._settled:
+            if self._carrier is not None and self._carrier.runs_here():
+                self.abandon()
+                raise StoreUnavailableError(
+                    "the thread that would bring the answer cannot wait for it: a listener that is "
+                    "called by a store hands on what it wants of that store to another thread"
+                )
             gate = threading.Lock()
             gate.acquire()
             self.add_done_callback(lambda _: gate.release())

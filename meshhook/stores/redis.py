@@ -242,7 +242,8 @@ def _pool_of(driver: Any, target: Any) -> Any:
         except ValueError:
             raise ConfigurationError(
                 "target must be a URL such as 'redis://host:6379/0', 'rediss://host' or "
-                f"'unix:///path', got {_without_credentials(target)!r}"
+                f"'unix:///path', got one that starts with {target.partition(':')[0][:10]!r}; the "
+                "rest is not shown, for it may hold a password"
             ) from None
     if isinstance(target, (driver.Redis, driver.asyncio.Redis)):
         return target.connection_pool
@@ -264,7 +265,3 @@ def _sync_kind(driver: Any, kind: type) -> Any:
         f"target has connections of type {kind.__qualname__}, which the store cannot make itself: "
         "give the URL of the server instead"
     )
-
-
-def _without_credentials(url: str) -> str:
-    return re.sub(r"//[^@]*@", "//***@", url)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from meshhook.runtime import watchdog as watchdog_module
-from meshhook.runtime.expiry import SOON, Expired
+from meshhook.runtime.expiry import AGAIN, SOON, Expired
 from meshhook.runtime.watchdog import LONGEST_DELAY, Watchdog, keys
 
 
@@ -67,6 +67,37 @@ def test_a_policy_is_left_to_finish_what_it_does(
         for _ in range(1_000):
             pass
     assert dog.has_fired(key, caught.value)
+
+
+def test_what_is_swallowed_is_sent_again(dog: Watchdog) -> None:
+    """After a second, until it is settled; then nothing comes any more."""
+    key = next(keys)
+    dog.watched[key] = (threading.get_ident(), 10.0)
+
+    def fire(now: float) -> None:
+        dog._fire_due(now)
+        for _ in range(1_000):
+            pass
+
+    with pytest.raises(Expired):
+        fire(30.0)
+    fire(dog.clock() + AGAIN / 2)
+    with pytest.raises(Expired) as caught:
+        fire(dog.clock() + AGAIN)
+    assert caught.value.limit == key
+    dog.settle(key)
+    assert (dog._firing, dog._fired_at) == ({}, {})
+    assert dog._fire_due(dog.clock() + 10 * AGAIN) == float("inf")
+
+
+def test_a_thread_that_has_ended_is_forgotten(dog: Watchdog) -> None:
+    """Nobody is left in it who could settle."""
+    thread = threading.Thread(target=int)
+    thread.start()
+    thread.join()
+    dog._firing[thread.ident or 0], dog._fired_at[thread.ident or 0] = next(keys), 10.0
+    dog._fire_due(10.0 + AGAIN)
+    assert (dog._firing, dog._fired_at) == ({}, {})
 
 
 def test_a_second_one_waits_until_the_first_is_settled(dog: Watchdog) -> None:

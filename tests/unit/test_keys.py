@@ -170,8 +170,8 @@ def test_a_function_without_signature_is_named(key: Any) -> None:
         compile_key(key, dict)
 
 
-def test_a_callable_that_names_other_things_gets_the_call_as_it_is() -> None:
-    """Names that the function does not have, ``*args`` and positional-only take what comes."""
+def test_a_callable_that_names_other_things_gets_them_by_position() -> None:
+    """Names that the function does not have, ``*args`` and positional-only: for any spelling."""
 
     def only(first: Any, /) -> Any:
         return first
@@ -179,10 +179,16 @@ def test_a_callable_that_names_other_things_gets_the_call_as_it_is() -> None:
     for key, wanted in (
         (lambda *args: args, ("a", 5)),
         (lambda a, b: (b, a), (5, "a")),
-        (lambda *args, **kwargs: (args, kwargs), (("a", 5), {})),
+        (lambda *args, **kwargs: (args, kwargs), (("a", 5), {"express": False})),
+        (only, "a"),
     ):
-        assert wanted == compile_key(key, order)(("a", 5), {})
-    assert compile_key(only, order)(("a",), {}) == "a"
+        for args, kwargs in (
+            (("a", 5), {}),
+            (("a",), {"number": 5}),
+            ((), {"number": 5, "tenant": "a"}),
+        ):
+            assert wanted == compile_key(key, order)(args, kwargs)
+    assert compile_key(lambda t, n: n, order)(("a",), {}) == 7
 
 
 def test_a_callable_may_take_everything_by_name() -> None:

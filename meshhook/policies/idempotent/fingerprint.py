@@ -98,6 +98,11 @@ def _joined(
 def _named(value: Any, name: str, fn: Callable[..., Any]) -> str:
     try:
         return canonical(value)
+    except RecursionError:
+        raise TypeError(
+            f"{name!r} of {getattr(fn, '__qualname__', fn)}() contains itself, or is nested too "
+            "deep to be compared; name the arguments that count, or give fingerprint=False"
+        ) from None
     except TypeError as error:
         raise TypeError(
             f"{name!r} of {getattr(fn, '__qualname__', fn)}() cannot be compared with that of "

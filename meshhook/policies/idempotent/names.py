@@ -25,10 +25,11 @@ At: TypeAlias = tuple[str, str | int | bytes]
 """Where a record is: scope and key. Text stays text, and in a local store a whole number stays one;
 other keys are canonical, as bytes."""
 
+_LONGEST_SHOWN = 200
 _serials = itertools.count(1)
 _lock = threading.RLock()
-_taken: weakref.WeakKeyDictionary[Store, weakref.WeakValueDictionary[str, Any]]
-_taken = weakref.WeakKeyDictionary()
+_taken: dict[tuple[str, str], weakref.WeakValueDictionary[str, Any]] = {}
+"""By where the records are: several stores may be made of one server."""
 
 
 class Scope:
@@ -51,9 +52,15 @@ class Scope:
                 f"{name} is made anew each time, and its records in the store outlive it: give it "
                 "a name= that no other function has"
             )
+        if name.startswith("__main__."):
+            raise ConfigurationError(
+                f"{name} is the name of a function in every script that has one of that name: give "
+                "it a name= that no other function has"
+            )
         scope = cls(name, version, local=False, code=getattr(fn, "__code__", None))
         with _lock:
-            taken = _taken.setdefault(store, weakref.WeakValueDictionary())
+            place = store.name, getattr(store, "namespace", "")
+            taken = _taken.setdefault(place, weakref.WeakValueDictionary())
             other = taken.get(scope.text)
             if other is not None and not scope._is_reload_of(other):
                 raise ConfigurationError(
@@ -102,7 +109,8 @@ class Scope:
     @staticmethod
     def shown(at: Any) -> str:
         """Return the key of a record as messages show it."""
-        return repr(at[1].decode("utf-8", "replace") if type(at[1]) is bytes else at[1])
+        shown = repr(at[1].decode("utf-8", "replace") if type(at[1]) is bytes else at[1])
+        return shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}..."
 
 
 def compile_at(

@@ -148,6 +148,7 @@ class Idempotent(Policy):
         """Execute the sync ``fn`` once for ``key``, which is given here and not by a template."""
         if guard.is_async(fn):
             raise TypeError(f"{fn!r} is async: use `await policy.arun(key, fn, ...)`")
+        guard.refuse_generators(fn, self.kind)
         reading = self._direct(key, fn, args, kwargs)
         return drivers.answer(self, *reading, fn, args, kwargs)  # type: ignore[no-any-return]
 
@@ -285,6 +286,11 @@ class Idempotent(Policy):
     @overload
     def __call__(self, fn: Callable[P, R], /) -> IdempotentFunction[P, R]: ...
 
-    def __call__(self, fn: Any, /) -> Any:
-        """Make ``fn`` idempotent."""
-        return super().__call__(fn)
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Make a function idempotent."""
+        if len(args) != 1 or kwargs or not guard.is_target(args[0]):
+            raise TypeError(
+                "@idempotent needs a key and decorates a function: write @idempotent('{order.id}') "
+                "above it, with the arguments that tell its calls apart"
+            )
+        return super().__call__(args[0])

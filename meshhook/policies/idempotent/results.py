@@ -48,14 +48,20 @@ class Results:
         """Return what a record keeps of ``result``; never raises an Exception."""
         if self._local and type(result) in IMMUTABLE and self._given == "auto":
             too_large = type(result) in (str, bytes) and self._is_too_large(result)
-            return ("opaque", None) if too_large else ("value", result)
+            return ("opaque", self._too_large()) if too_large else ("value", result)
         try:
             kept = self._codec.encode(result)
-            if not isinstance(kept, (str, bytes)) or self._is_too_large(kept):
-                return "opaque", None
         except Exception:
-            return "opaque", None
+            kept = None
+        if not isinstance(kept, (str, bytes)):
+            what = f"a {type(result).__qualname__} has no form to be kept in"
+            return "opaque", f"{what}; return plain data, or give codec="
+        if self._is_too_large(kept):
+            return "opaque", self._too_large()
         return "value", (kept,) if self._local else kept
+
+    def _too_large(self) -> str:
+        return f"it is larger than max_result_bytes={self._limit}"
 
     def _is_too_large(self, kept: str | bytes) -> bool:
         limit = self._limit
@@ -71,7 +77,7 @@ class Results:
     def unpack(self, kept: Any) -> Any:
         """Return the result in a record, or raise ValueError."""
         if kept.kind != "value":
-            raise ValueError("it could not be kept: it has no such form, or is too large")
+            raise ValueError(f"nothing could be kept: {kept.payload}")
         payload = kept.payload
         if not self._local:
             return self._decode(payload)

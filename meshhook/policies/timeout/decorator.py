@@ -52,8 +52,8 @@ def timeout(
       time; the function itself goes on until it ends, and is counted as abandoned.
     - ``"signal"``: SIGALRM interrupts it, every second until it ends. In the main thread only;
       breaks into blocking calls.
-    - ``"interrupt"``: an exception is raised in its thread at the next bytecode. Cheap, and in any
-      thread, but it cannot break into a blocking call.
+    - ``"interrupt"``: an exception is raised in its thread at the next bytecode, and again every
+      second. Cheap, and in any thread, but it cannot break into a blocking call.
     - ``"process"``: it runs in another process, which is killed. The function must be importable,
       arguments and result must pickle. The start of the process does not count.
     - ``"cooperative"``: nothing stops it; it asks ``remaining()`` or calls ``check_deadline()``.
