@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 import meshhook as mh
+from meshhook.stores.protocol import Get
 
 pytestmark = pytest.mark.fault
 
@@ -172,3 +174,45 @@ def test_breaker_and_timeout_do_not_notice(own_server: Any) -> None:
     finally:
         own_server.resume()
         store.close()
+
+
+def test_a_stopped_store_is_waited_for_no_longer_than_the_deadline(own_server: Any) -> None:
+    """Nothing is executed, neither now nor when the server is back."""
+    store = mh.RedisStore(own_server.url, timeout=5.0)
+    runs: list[int] = []
+    fn = mh.idempotent("{order}", store=store, name="late", registry=mh.Registry())(
+        lambda order: runs.append(order)
+    )
+    fn(0)
+    own_server.pause()
+    try:
+        began = time.monotonic()
+        with mh.deadline(0.1), pytest.raises(mh.NoTimeLeftError, match="before the store answered"):
+            fn(1)
+        assert 0.09 < time.monotonic() - began < 1.0
+    finally:
+        own_server.resume()
+    assert (runs, fn.policies[0].stats().rejected) == ([0], 1)  # type: ignore[attr-defined]
+    fn(1)
+    assert runs == [0, 1]
+    store.close()
+
+
+def test_who_waits_on_the_thread_of_a_store_is_told_at_once(servers: Any) -> None:
+    """Nobody else would be served meanwhile, and the answer could not come."""
+    store = mh.RedisStore(servers("valkey").url)
+    policy = mh.idempotent(store=store, name="own thread", registry=mh.Registry())
+    told: list[BaseException] = []
+    ended = threading.Event()
+
+    def use(_: Any) -> None:
+        try:
+            policy.run("k", int)
+        except mh.StoreUnavailableError as error:
+            told.append(error)
+        ended.set()
+
+    store.submit(Get(policy.scope.at("other"))).add_done_callback(use)
+    assert ended.wait(10.0)
+    assert "hands on what it wants of that store to another thread" in str(told[0])
+    store.close()

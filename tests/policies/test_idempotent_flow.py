@@ -873,3 +873,14 @@ def test_every_event_of_idempotent_calls_hides_the_key(sides: Sides, colour: Col
     assert {type(event) for event in told} == set(kinds)
     assert {(event.policy, event.name) for event in told} == {("idempotent", "charge")}
     assert (len({event.key_hash for event in told}), secret in repr(told)) == (1, False)
+
+
+def test_looking_up_a_result_is_no_waiting(sides: Sides) -> None:
+    """Many at once are answered, also those who may not wait; nobody is executing the call."""
+    body = Held()
+    body.go.set()
+    fns = [once(store, body, "sync", on_running="reject") for store in sides]
+    fns[0](1)
+    calls = [Called("sync", fns[number % 2], 1) for number in range(40)]
+    assert {call.result() for call in calls} == {"done"}
+    assert (body.runs, [stats_of(fn).waited for fn in fns]) == (1, [0, 0])

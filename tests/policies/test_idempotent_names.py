@@ -158,10 +158,59 @@ def test_two_functions_of_one_name_are_refused_on_a_lasting_store(
         mh.ConfigurationError, match=r"two functions are called shop\.charge .*name="
     ):
         load(store, "second")
+    with pytest.raises(mh.ConfigurationError, match="two functions are called"):
+        load(connect(server.url, timeout=PATIENT), "of the same server")
     other = connect(server.url, timeout=PATIENT, namespace="other-" + store.namespace)
     assert load(other, "second")(1) == "second"
     assert load(store, "second", "market")(1) == "second"
     assert first(1) == "first"
+
+
+def test_a_function_of_a_script_needs_a_name_on_a_lasting_store(server: Any, connect: Any) -> None:
+    """Every script has a main module, and they would meet in the store."""
+    store = connect(server.url, timeout=PATIENT)
+    with pytest.raises(mh.ConfigurationError, match=r"__main__\.charge is the name .* name= that"):
+        load(store, "first", "__main__")
+    assert load(mh.MemoryStore(), "first", "__main__")(1) == "first"
+
+
+def test_a_decorator_without_its_key_says_what_to_write() -> None:
+    """Bare, it takes the function for a key; the first call tells."""
+
+    @mh.idempotent
+    def charge(order: int, amount: int) -> None: ...
+
+    for args, kwargs in (((1, 2), {}), ((1,), {}), ((), {}), ((1,), {"amount": 2})):
+        with pytest.raises(TypeError, match=r"write @idempotent\('\{order.id\}'\) above it"):
+            charge(*args, **kwargs)  # type: ignore[call-overload]
+
+
+def test_a_long_key_is_not_shown_whole(store: Any, colour: Colour) -> None:
+    """An error can be read."""
+    fn = once(store, lambda *_: None, colour)
+    colour.call(fn, "x" * 100_000)
+    with pytest.raises(mh.KeyReusedError) as caught:
+        colour.call(fn, "x" * 100_000, 6)
+    assert len(str(caught.value)) < 400
+
+
+def test_an_argument_that_contains_itself_cannot_be_compared(store: Any, colour: Colour) -> None:
+    """The error says what to do about it."""
+    fn = once(store, lambda *_: None, colour)
+    endless: list[Any] = []
+    endless.append(endless)
+    with pytest.raises(TypeError, match="'amount' of .* contains itself"):
+        colour.call(fn, 1, endless)
+
+
+def test_generators_have_no_direct_form(store: Any) -> None:
+    """Their body runs when it is iterated, and would not be what is executed once."""
+
+    def numbers() -> Any:
+        yield 1
+
+    with pytest.raises(TypeError, match="cannot decorate the generator function"):
+        mh.idempotent(store=store, name="direct", registry=mh.Registry()).run("k", numbers)
 
 
 def test_one_function_is_not_decorated_twice_for_a_lasting_store(server: Any, connect: Any) -> None:

@@ -139,6 +139,19 @@ def test_collecting_does_not_grow_with_a_busy_key() -> None:
     assert len(store._turns) <= 130
 
 
+def test_turns_do_not_pile_up_beside_what_lives_for_long() -> None:
+    """Whatever is taken and let go thousands of times beside a thousand results of a day."""
+    store = MemoryStore()
+    for number in range(1_000):
+        key = ("kept", number)
+        store.begin(key, "a", None, 30.0, 60.0)
+        store.finish(key, "a", "value", "x", 86_400.0)
+    for _ in range(20_000):
+        store.begin(("busy",), "a", None, 30.0, 60.0)
+        store.finish(("busy",), "a", "released", None, 0.0)
+    assert len(store._turns) < 4 * len(store)
+
+
 def test_done_gives_the_live_result_only() -> None:
     """The fast read shows values and opaque results, and nothing that runs or was released."""
     store = MemoryStore()

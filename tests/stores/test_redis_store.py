@@ -381,6 +381,22 @@ def test_the_password_is_never_shown() -> None:
     wrong.close()
 
 
+@pytest.mark.parametrize(
+    "target",
+    [
+        f"default:{SECRET}@host:6379",
+        f"redis://host?password={SECRET}&socket_timeout=abc",
+        f"redis://:p@{SECRET}@host:notaport",
+        f"https://user:{SECRET}@host",
+    ],
+)
+def test_a_target_that_is_wrong_is_not_shown_whole(target: str) -> None:
+    """Wherever in it the password is."""
+    with pytest.raises(ConfigurationError, match="target must be a URL such as") as caught:
+        RedisStore(target)
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
 def _failure(store: RedisStore) -> str:
     with pytest.raises(StoreUnavailableError) as caught:
         store.perform(BEGIN)

@@ -78,7 +78,7 @@ def _joined(
             value = read(args, kwargs)
             try:
                 text = encoders[type(value)](value)
-            except (KeyError, TypeError):
+            except (KeyError, TypeError, RecursionError):
                 text = _named(value, name, fn)
             return text if len(text) <= longest else digest(text, size=16)
 
@@ -88,7 +88,7 @@ def _joined(
         values = [read(args, kwargs) for read in readers]
         try:
             text = "".join([encoders[type(value)](value) for value in values])
-        except (KeyError, TypeError):
+        except (KeyError, TypeError, RecursionError):
             text = "".join([_named(*each, fn) for each in zip(values, names, strict=True)])
         return text if len(text) <= longest else digest(text, size=16)
 
