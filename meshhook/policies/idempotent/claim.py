@@ -117,7 +117,10 @@ class Claim(Flight):
     def end(self, how: str) -> None:
         """Count what the execution came to, if there was one, once."""
         if self.started and not self.has_ended:
-            self.policy.counters.add(how)
+            if how == "executed":
+                self.policy.counters.execute()
+            else:
+                self.policy.counters.add(how)
             self.has_ended = True
 
     def is_to_be_released(self) -> bool:
