@@ -29,7 +29,7 @@ class Beat:
     called too.
     """
 
-    __slots__ = ("due", "ends", "failed", "lease", "lost", "renew", "store")
+    __slots__ = ("due", "ends", "failed", "lease", "lost", "renew", "sent", "store", "until")
 
     def __init__(
         self,
@@ -49,7 +49,22 @@ class Beat:
         self.lost = lost
         self.failed = failed
         self.due = now + self.lease / 3
+        self.sent = now
+        self.until = now + self.lease
+        """Until when the lease lasts for certain: it counts from when its renewal was sent."""
         self.ends = math.inf if longest is None else now + longest
+
+    def sending(self, _monotonic: Callable[[], float] = time.monotonic) -> None:
+        """Note that a renewal is being sent."""
+        self.sent = _monotonic()
+
+    def renewed(self) -> None:
+        """Note that the last renewal was granted."""
+        self.until = self.sent + self.lease
+
+    def is_over(self, _monotonic: Callable[[], float] = time.monotonic) -> bool:
+        """Tell whether the lease has run out, as far as is known here."""
+        return _monotonic() > self.until
 
 
 class Heartbeat:
@@ -131,6 +146,7 @@ class Heartbeat:
         left = beat.ends - now
         beat.due = now + beat.lease / 3 if left > beat.lease else beat.ends
         renew = beat.renew._replace(lease=min(beat.lease, left))
+        beat.sending()
         beat.store.submit(renew).add_done_callback(lambda reply: self._answered(beat, reply))
 
     def _answered(self, beat: Beat, reply: Any) -> None:
@@ -145,6 +161,8 @@ class Heartbeat:
             return
         if isinstance(answer, Lost):
             self._lose(beat)
+        else:
+            beat.renewed()
 
     def _lose(self, beat: Beat) -> None:
         """Tell that a lease is over, unless it has been dropped meanwhile."""

@@ -16,6 +16,7 @@ import pytest
 
 import meshhook as mh
 from meshhook.stores.protocol import Get
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.fault
 
@@ -215,4 +216,26 @@ def test_who_waits_on_the_thread_of_a_store_is_told_at_once(servers: Any) -> Non
     store.submit(Get(policy.scope.at("other"))).add_done_callback(use)
     assert ended.wait(10.0)
     assert "hands on what it wants of that store to another thread" in str(told[0])
+    store.close()
+
+
+def test_a_call_learns_that_its_lease_is_over_though_no_store_says_so(own_server: Any) -> None:
+    """It knows when it was renewed at last; a check that reaches the store makes it sure again."""
+    store = mh.RedisStore(own_server.url, timeout=2.0)
+    seen: list[bool] = []
+
+    def work(order: int) -> None:
+        claim = mh.current()
+        seen.append(claim.lost)
+        own_server.pause()
+        try:
+            seen.append(eventually(lambda: claim.lost))
+        finally:
+            own_server.resume()
+        claim.check()
+        seen.append(claim.lost)
+
+    fn = mh.idempotent("{order}", store=store, name="late", lease=0.3, registry=mh.Registry())(work)
+    fn(1)
+    assert seen == [False, True, False]
     store.close()

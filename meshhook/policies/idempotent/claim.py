@@ -47,13 +47,13 @@ class Claim(Flight):
 
     attempt = 0
     fence = 0
-    lost = False
     running = False
     asking = False
     """Whether the store has been asked for the key and has not answered yet."""
     started = False
     has_ended = False
     """Whether its execution has been counted as what it came to."""
+    _lost = False
     _beat: Beat | None = None
     _outer: Claim | None = None
 
@@ -66,6 +66,11 @@ class Claim(Flight):
     def key(self) -> str:
         """The key as ``key_for`` has it: fit to be handed on as an idempotency key."""
         return self.policy.key_text(self.at)
+
+    @property
+    def lost(self) -> bool:
+        """Whether the lease is over, or another has the key, as far as this process knows."""
+        return self._lost or (self._beat is not None and self._beat.is_over())
 
     def check(self) -> None:
         """Renew the lease now, before what cannot be undone; in async functions use ``acheck``.
@@ -83,9 +88,13 @@ class Claim(Flight):
         if not self.fence:
             return
         if not self.done():
+            if self._beat is not None:
+                self._beat.sending()
             answer = await io.ask(self.policy.store, self._renewal())
             if isinstance(answer, Lost):
                 self.lose()
+            elif self._beat is not None:
+                self._beat.renewed()
         if self.done():
             raise self.policy.error(
                 LeaseLostError, self.at, "is not this call's any more; undo or leave what it began"
@@ -139,7 +148,7 @@ class Claim(Flight):
         """Learn that the key is not ours any more; whoever waits for us tries for himself."""
         if self.done():
             return
-        self.lost = True
+        self._lost = True
         self.land()
         if events.wanted(events.LeaseLost):
             events.emit(

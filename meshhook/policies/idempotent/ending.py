@@ -91,8 +91,8 @@ def lost(policy: Idempotent, claim: Claim, results: Results, answer: Lost) -> An
     raise policy.error(
         LeaseLostError,
         claim.at,
-        "went to another call, or was cleared, while this one was being executed; its result was "
-        "dropped, so look at what it did before it is repeated",
+        "went to another call, was cleared, or was lost by the store, while this one was being "
+        "executed; its result was dropped, so look at what it did before it is repeated",
     )
 
 
