@@ -241,7 +241,7 @@ def test_a_cleared_run_ends_without_its_record(colour: Colour, store: Any) -> No
         return "late"
 
     fn: Any = policy(colour.paint(clears))
-    with pytest.raises(mh.LeaseLostError, match="went to another call, or was cleared"):
+    with pytest.raises(mh.LeaseLostError, match="went to another call, was cleared, or was lost"):
         colour.call(fn, 1)
     assert (maybe(colour, fn.get, 1), seen[0].lost) == (None, True)
 
