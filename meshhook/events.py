@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from meshhook import forks
-from meshhook.guard import is_async
+from meshhook.colour import is_async
 
 logger = logging.getLogger("meshhook.events")
 

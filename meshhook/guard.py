@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import wrapt
 
+from meshhook.colour import is_async, refuse_generators
+
 if TYPE_CHECKING:
     from meshhook.policy import Policy
 
@@ -30,7 +32,6 @@ GIL_ENABLED: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 PLAIN: set[type] = {type(None), bool, int, float, str, bytes, dict, list, tuple}
 """Result types known not to be awaitable; learned as they are seen, see :func:`check_result`."""
 _PLAIN_LIMIT = 1_000
-_GENERATOR = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
 
 class Guard(wrapt.FunctionWrapper):  # type: ignore[type-arg]
@@ -101,13 +102,6 @@ def is_target(thing: Any) -> bool:
     return callable(thing) or isinstance(thing, (classmethod, staticmethod))
 
 
-def is_async(fn: Callable[..., Any]) -> bool:
-    """Tell whether calling ``fn`` gives a coroutine: functions, methods, partials, objects."""
-    if type(fn) is types.FunctionType and not fn.__dict__:
-        return bool(fn.__code__.co_flags & inspect.CO_COROUTINE)
-    return any(map(inspect.iscoroutinefunction, _what_runs(fn)))
-
-
 def with_a_frame(fn: Callable[..., Any]) -> Callable[..., Any]:
     """Return ``fn``, or for one that is not written in Python, a function that calls it.
 
@@ -156,29 +150,6 @@ def refuse_what_cannot_be_guarded(fn: Any, kind: str) -> None:
             "function that makes the instances"
         )
     refuse_generators(fn, kind)
-
-
-def refuse_generators(fn: Any, kind: str) -> None:
-    """Raise TypeError for generator functions, async ones included."""
-    if type(fn) is types.FunctionType and not fn.__code__.co_flags & _GENERATOR:
-        return
-    for candidate in _what_runs(fn):
-        if inspect.isgeneratorfunction(candidate) or inspect.isasyncgenfunction(candidate):
-            raise TypeError(
-                f"@{kind} cannot decorate the generator function {_name_of(fn)}: its body runs "
-                "while it is iterated, not while it is called; decorate the functions that it calls"
-            )
-
-
-def _what_runs(fn: Any) -> tuple[Any, Any]:
-    """Return what a call of ``fn`` may run: the function inside of it, and its ``__call__``."""
-    while True:
-        if isinstance(fn, functools.partial):
-            fn = fn.func
-        elif isinstance(fn, (classmethod, staticmethod)):
-            fn = fn.__func__
-        else:
-            return fn, getattr(type(fn), "__call__", None)  # noqa: B004 - the method itself
 
 
 def _compile(fn: Any, policies: tuple[Policy, ...]) -> Any:

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from operator import attrgetter
 from typing import Any, TypeAlias
 
+from meshhook.colour import is_async
 from meshhook.errors import ConfigurationError
-from meshhook.guard import is_async
 
 Key: TypeAlias = str | tuple[str, ...] | Callable[..., Any]
 KeyOf: TypeAlias = Callable[[tuple[Any, ...], dict[str, Any]], Any]

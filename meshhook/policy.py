@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, ParamSpec, Self, TypeVar
 
 from meshhook import guard
+from meshhook.colour import is_async, refuse_generators
 from meshhook.errors import ConfigurationError
 from meshhook.registry import Registry
 from meshhook.settings import wrong
@@ -113,18 +114,18 @@ class Policy:
 
     def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the sync function ``fn`` under this policy."""
-        if guard.is_async(fn):
+        if is_async(fn):
             raise TypeError(f"{fn!r} is async: use `await policy.acall(fn, ...)`")
-        guard.refuse_generators(fn, self.kind)
+        refuse_generators(fn, self.kind)
         self._take_name()
         guarded = self.bind(guard.with_a_frame(fn), fn)
         return guarded(*args, **kwargs)  # type: ignore[no-any-return]
 
     async def acall(self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call ``fn``, which is async or returns an awaitable, under this policy."""
-        guard.refuse_generators(fn, self.kind)
+        refuse_generators(fn, self.kind)
         self._take_name()
-        call = fn if guard.is_async(fn) else _awaiting(fn)
+        call = fn if is_async(fn) else _awaiting(fn)
         return await self.bind_async(call, fn)(*args, **kwargs)  # type: ignore[no-any-return]
 
     def stats(self) -> Stats:

@@ -12,8 +12,8 @@ import re
 from datetime import timedelta
 from typing import Any, TypeAlias
 
+from meshhook.colour import is_async
 from meshhook.errors import ConfigurationError
-from meshhook.guard import is_async
 
 Duration: TypeAlias = float | int | timedelta | str
 """Seconds as a number, a ``timedelta``, or text such as ``"250ms"``, ``"1.5s"``, ``"2m"``."""

@@ -16,6 +16,7 @@ from typing import Any, ParamSpec, Self, TypeVar, overload
 
 from meshhook import events, guard
 from meshhook.canonical import digest
+from meshhook.colour import is_async, refuse_generators
 from meshhook.errors import (
     ConfigurationError,
     IdempotencyError,
@@ -146,9 +147,9 @@ class Idempotent(Policy):
 
     def run(self, key: Any, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Execute the sync ``fn`` once for ``key``, which is given here and not by a template."""
-        if guard.is_async(fn):
+        if is_async(fn):
             raise TypeError(f"{fn!r} is async: use `await policy.arun(key, fn, ...)`")
-        guard.refuse_generators(fn, self.kind)
+        refuse_generators(fn, self.kind)
         reading = self._direct(key, fn, args, kwargs)
         return drivers.answer(self, *reading, fn, args, kwargs)  # type: ignore[no-any-return]
 

@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from meshhook import guard
+from meshhook.colour import is_async
 from meshhook.errors import ConfigurationError
 from meshhook.keys import Callee
 from meshhook.policies.idempotent.fingerprint import compile_fingerprint
@@ -61,7 +61,7 @@ class Reading:
         return self._answer(lambda io: self.policy.forget(io, at))
 
     def _answer(self, ask: Callable[[Runtime], Any]) -> Any:
-        return ask(ASYNCIO) if guard.is_async(self._fn) else run_blocking(ask(BLOCKING))
+        return ask(ASYNCIO) if is_async(self._fn) else run_blocking(ask(BLOCKING))
 
     def _at(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if inspect.isfunction(self._fn):
