@@ -96,6 +96,7 @@ def make_report(scene: Scene, *, interrupted: bool) -> Report:
             "confirmed": len(journal.confirmed),
             "in_doubt": len(scene.calls.doubts),
             "void": len(ledger.void),
+            "store_failures": journal.counts[events.StoreFailed],
         },
         timeouts={
             "limit": scene.policies.limit,
@@ -115,7 +116,7 @@ def cost_of_a_failure(calls: Iterable[Call]) -> float:
 
 def _rows(report: Report) -> list[tuple[str, str, str]]:
     calls, charges, timeouts = report.calls, report.charges, report.timeouts
-    return [
+    rows = [
         (
             "calls",
             f"{calls['total']:,}",
@@ -148,6 +149,10 @@ def _rows(report: Report) -> list[tuple[str, str, str]]:
             f"after {timeouts['limit']:.2g} s; at most {timeouts['slowest_overshoot']:.3f} s late",
         ),
     ]
+    if charges["store_failures"]:
+        row = (f"{charges['store_failures']:,}", "charges were refused, and none was executed")
+        rows.append(("store failures", *row))
+    return rows
 
 
 def _history(history: list[dict[str, Any]]) -> list[str]:

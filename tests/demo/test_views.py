@@ -248,3 +248,13 @@ def test_the_history_of_a_restless_circuit_is_cut_in_the_middle() -> None:
     assert "reason 0" in text
     assert "reason 20" not in text
     assert "39.0 s  half-open -> open       reason 39" in text
+
+
+def test_a_store_that_failed_is_told_of() -> None:
+    """Only then: it says why charges were asked for and neither executed nor answered."""
+    with quiet_scene() as scene:
+        assert "store failures" not in report_of(scene).headings()
+        scene.journal.counts[events.StoreFailed] = 3
+        report = report_of(scene)
+    assert report.charges["store_failures"] == 3
+    assert any(line.startswith("  store failures            3") for line in report.lines())
