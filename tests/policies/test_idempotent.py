@@ -410,10 +410,11 @@ def test_rejecting_instead_of_waiting(registry: mh.Registry) -> None:
 def test_waiting_is_bounded(bound: str, registry: mh.Registry) -> None:
     """A wait ends at ``wait_timeout`` or at the deadline, and the holder is unharmed."""
     settings: Any = {"wait_timeout": "20ms"} if bound == "wait_timeout" else {}
+    go = asyncio.Event()
 
     @mh.idempotent("{order}", registry=registry, **settings)
     async def charge(order: int) -> str:
-        await asyncio.sleep(0.1)
+        await go.wait()
         return "done"
 
     async def main() -> Any:
@@ -421,6 +422,7 @@ def test_waiting_is_bounded(bound: str, registry: mh.Registry) -> None:
         await asyncio.sleep(0)
         with pytest.raises(mh.InProgressError), mh.deadline(0.02 if bound == "deadline" else 10):
             await charge(1)
+        go.set()
         return await first
 
     assert asyncio.run(main()) == "done"
