@@ -22,7 +22,7 @@ class _Block:
 
 
 _around: ContextVar[tuple[_Block, ...]] = ContextVar("meshhook_blocks", default=())
-"""The blocks that this context has entered, the innermost first; those that have ended linger."""
+"""The blocks that this context has entered, the innermost first; some have ended elsewhere."""
 
 _open: dict[_Block, None] = {}
 """All that have not ended, of whatever context."""
@@ -32,7 +32,7 @@ def enter(owner: object, held: Any) -> None:
     """Open a block of ``owner`` that holds ``held``."""
     block = _Block(owner, held)
     _open[block] = None
-    _around.set((block, *[each for each in _around.get() if each in _open]))
+    _around.set((block, *_around.get()))
 
 
 def leave(owner: object) -> Any:
@@ -50,4 +50,5 @@ def leave(owner: object) -> Any:
         )
     block = anywhere[0]
     del _open[block]
+    _around.set(tuple(each for each in _around.get() if each in _open))
     return block.held

@@ -93,7 +93,8 @@ def deadline(seconds: Duration | None) -> AbstractContextManager[None]:
     through :func:`remaining` and :func:`check_deadline`, and timeouts inside it end with it.
 
     With None the block has no deadline, whatever is outside: start in it what is to outlive the
-    call that starts it. A task or thread takes the deadline of its beginning along for good.
+    call that starts it. A task that is started in a block is free of its deadline when the block
+    ends, but takes along for good that of a call with a timeout.
     """
     return _Deadline(None if seconds is None else duration("seconds", seconds, zero=True))
 

@@ -113,7 +113,10 @@ class TimeoutError(MeshHookError, builtins.TimeoutError):
 
 
 class NoTimeLeftError(TimeoutError, RejectedError):
-    """An outer deadline had passed, so a call with a timeout was not started."""
+    """The deadline had passed before a call began, so it was not started: safe to run again.
+
+    Raised by timeouts, and by idempotent functions whose store has not answered by then.
+    """
 
     def __init__(
         self,

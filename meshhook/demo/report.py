@@ -150,7 +150,7 @@ def _rows(report: Report) -> list[tuple[str, str, str]]:
         ),
     ]
     if charges["store_failures"]:
-        row = (f"{charges['store_failures']:,}", "charges were refused, and none was executed")
+        row = (f"{charges['store_failures']:,}", "times the store of charges gave no answer")
         rows.append(("store failures", *row))
     return rows
 

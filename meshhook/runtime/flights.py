@@ -82,9 +82,8 @@ class Flights:
     def __init__(self) -> None:
         # Reentrant: a coroutine that is thrown away lands its flight wherever the collector runs.
         self.lock = threading.RLock()
-        self._by_key: dict[
-            Key, Flight
-        ] = {}  # removed from under lock; `join_or_get` is atomic by itself
+        # Removed from under the lock; to join is atomic by itself.
+        self._by_key: dict[Key, Flight] = {}
         self.join_or_get = self._by_key.setdefault
         """``join_or_get(key, flight)``: the flight that leads, which may be the given one."""
 

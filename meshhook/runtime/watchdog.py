@@ -121,7 +121,7 @@ class Watchdog:
         for key, (thread, due) in self.watched.copy().items():
             if due > now:
                 soonest = min(soonest, due)
-            elif now - due < LONGEST_DELAY and not is_interruptible(_frame_of(thread)):
+            elif _is_put_off(thread, now - due):
                 soonest = min(soonest, now + SOON)
             else:
                 self._fire(key, thread)
@@ -133,6 +133,8 @@ class Watchdog:
         """Send what was swallowed once more, by a finalizer or an ``except``; return when next."""
         if now < fired_at + AGAIN:
             return fired_at + AGAIN
+        if _is_put_off(thread, now - fired_at - AGAIN):
+            return now + SOON
         with self._lock:
             if thread in self._fired_at:
                 self._fired_at[thread] = now
@@ -153,6 +155,11 @@ class Watchdog:
 def _expired(key: int) -> type[Expired]:
     """Make the exception of a call: only a class can be sent to a thread."""
     return type("Expired", (Expired,), {"limit": key})
+
+
+def _is_put_off(thread: int, late: float) -> bool:
+    """Tell whether to wait until ``thread`` is out of a policy, unless it is too late for that."""
+    return late < LONGEST_DELAY and not is_interruptible(_frame_of(thread))
 
 
 def _frame_of(thread: int) -> types.FrameType | None:

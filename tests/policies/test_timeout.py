@@ -121,6 +121,13 @@ def test_the_message_can_be_replaced(run: Callable[..., Any], work: Work) -> Non
     assert str(caught.value) == "too slow"
 
 
+def test_the_message_of_a_call_that_was_not_started_can_be_replaced(colour: Colour) -> None:
+    """It is the text of that error as well."""
+    fn = mh.timeout(5.0, message="too slow")(colour.paint(lambda: None))
+    with mh.deadline(0), pytest.raises(mh.NoTimeLeftError, match="^too slow$"):
+        colour.call(fn)
+
+
 def test_an_exception_of_the_function_keeps_its_traceback(
     run: Callable[..., Any], work: Work
 ) -> None:

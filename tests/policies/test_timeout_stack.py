@@ -68,7 +68,8 @@ def test_a_breaker_outside_does_not_count_what_was_never_started(
         for _ in range(5):
             with pytest.raises(mh.NoTimeLeftError) as caught:
                 colour.call(fn)
-    assert isinstance(caught.value, (mh.TimeoutError, mh.RejectedError))
+    assert isinstance(caught.value, mh.TimeoutError)
+    assert isinstance(caught.value, mh.RejectedError)
     assert (caught.value.timeout, caught.value.policy) == (0.0, "timeout")
     outer, inner = fn.policies
     assert (outer.state, outer.stats().ignored) == ("closed", 5)

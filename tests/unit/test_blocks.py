@@ -15,6 +15,7 @@ def test_the_innermost_block_of_an_owner_ends_first() -> None:
     for owner, held in ((one, 1), (other, 2), (one, 3)):
         blocks.enter(owner, held)
     assert [blocks.leave(owner) for owner in (one, one, other)] == [3, 1, 2]
+    assert not any(block.owner in (one, other) for block in blocks._around.get())
 
 
 def test_each_context_has_its_own_blocks() -> None:

@@ -59,6 +59,7 @@ def idempotent(
         MissingKeyError: by the call, when its key is missing, None or empty.
         KeyReusedError: when the key belongs to a call with other arguments.
         InProgressError: when another execution did not end in time; ``retry_after`` says when.
+        NoTimeLeftError: when the deadline passed before the store answered; nothing was executed.
         ReentrantCallError: when a call would wait for itself.
         ResultUnavailableError: when the call was executed, but its result could not be kept.
         LeaseLostError: when the key went to another while this call was executed.

@@ -40,7 +40,8 @@ _LONGEST_PAUSE = 0.2
 _SHORTEST = 0.001
 _GLANCE = 0.02
 _MOST_GLANCES = 50
-"""Looks at another call that is asking the store: longer together than any store has to answer."""
+"""Looks at another call that is asking the store, a second in all. One that still asks then is
+taken for one that is executed."""
 
 
 class Patience:

@@ -121,11 +121,11 @@ class Timeout(Policy):
     def no_time_left(self, fn: Any) -> NoTimeLeftError:
         """Refuse a call whose outer deadline had passed before it began."""
         self._reject("deadline")
-        return NoTimeLeftError(
+        text = (
             f"{self._subject(fn)} was not started: an outer deadline has passed; "
-            "give it more time or less to do",
-            name=self.name,
+            "give it more time or less to do"
         )
+        return NoTimeLeftError(self.settings.message or text, name=self.name)
 
     def expired(
         self, fn: Any, began: float, latest: float, *, abandoned: bool = False
