@@ -79,8 +79,9 @@ test-all:  ## Run the tests on each of Python 3.11, 3.12 and 3.13 that is there
 bench: $(VENV)/.bench  ## Measure the cost of a call beside other libraries; ARGS="--quick --group breaker"
 	@$(PY) -m benchmarks $(ARGS)
 
-soak: $(VENV)/.test  ## Run the tests that last for minutes
+soak: $(VENV)/.test  ## Run the tests that last for minutes, and look for new counterexamples
 	@$(PY) -m pytest -m soak $(ARGS)
+	@$(PY) -m pytest -m hypothesis --hypothesis-profile=search $(ARGS)
 
 clean:  ## Remove the virtual environments and everything else that was made
 	@rm -rf .venv .venv-* build dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -131,6 +131,9 @@ class TimeWindow:
             self.since, self.until = now, now + self._width
             return
         passed = int((now - self.since) / self._width)
+        since = self.since + passed * self._width
+        if now >= since + self._width > since:
+            passed += 1  # at the very end of a slice the division may have been rounded down
         if passed <= 0:
             return
         self._count(ok)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from meshhook.rules.windows import BUCKETS, CountWindow, TimeWindow, Totals
@@ -162,6 +162,7 @@ class TestTimeWindow:
         began=st.floats(0, 1e10),
         steps=st.lists(st.tuples(st.floats(0, 2.5), st.booleans()), max_size=40),
     )
+    @example(seconds=103.0, began=226.0, steps=[(0.0, False), (0.3, False), (0.75, False)])
     def test_it_forgets_at_its_age(
         self, seconds: float, began: float, steps: list[tuple[float, bool]]
     ) -> None:
