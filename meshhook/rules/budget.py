@@ -1,0 +1,56 @@
+"""The retry budget: how many attempts beyond the first are allowed, as a share of the calls.
+
+When everything fails, every retry is load that a service in trouble gets on top. A budget bounds
+it: in the time that it looks back, extra attempts are at most ``ratio`` of the calls, and a few a
+second that are always free, so that a caller with little traffic may retry at all. The rule is
+Finagle's RetryBudget; Envoy and Linkerd have the same.
+"""
+
+from __future__ import annotations
+
+from meshhook.rules.windows import TimeWindow
+
+
+class Budget:
+    """Calls and extra attempts of the last ``ttl`` seconds.
+
+    Its owner counts the calls in ``calls``, and calls ``advance`` first whenever the time is not
+    within ``window.since`` and ``window.until``. Not safe to use from several threads at once.
+    """
+
+    __slots__ = ("_given_back", "_ratio", "_reserve", "calls", "window")
+
+    def __init__(self, ratio: float, min_per_second: float, ttl: float, now: float) -> None:
+        self._ratio = ratio
+        self._reserve = min_per_second * ttl
+        self._given_back = 0
+        self.window = TimeWindow(ttl, now)
+        self.calls = 0
+
+    def advance(self, now: float) -> None:
+        """Forget what is older than the budget looks back."""
+        if not self.window.since <= now < self.window.until:
+            self.window.advance(now, self.calls)
+
+    def take(self, now: float) -> bool:
+        """Reserve one extra attempt; tell whether there was one left."""
+        if self.left(now) < 1.0:
+            return False
+        if self._given_back:
+            self._given_back -= 1
+        else:
+            self.window.record(self.calls, failed=True, slow=False)
+        return True
+
+    def give_back(self) -> None:
+        """Take a reservation back whose attempt has not been made."""
+        self._given_back += 1
+
+    def left(self, now: float) -> float:
+        """Return how many extra attempts could be reserved now."""
+        self.advance(now)
+        totals = self.window.totals(self.calls)
+        # What was reserved so long ago that it no longer counts has nothing to give back.
+        self._given_back = min(self._given_back, totals.failures)
+        calls = totals.calls - totals.failures
+        return self._ratio * calls + self._reserve - (totals.failures - self._given_back)
