@@ -50,7 +50,7 @@ class Backoff(NamedTuple):
     def delay(self, retry: int, before: float, chance: float) -> float:
         """Return the delay before retry number ``retry``, which counts from 1.
 
-        ``before`` is the delay before the last one, 0 for none. No delay is above ``max_delay``.
+        ``before`` is the delay of the retry before, 0 for none. No delay is above ``max_delay``.
         """
         if self.jitter is Jitter.DECORRELATED:
             most = max(self.base_delay, min(3.0 * before, self.max_delay))

@@ -3,7 +3,7 @@
 When everything fails, every retry is load that a service in trouble gets on top. A budget bounds
 it: in the time that it looks back, extra attempts are at most ``ratio`` of the calls, and a few a
 second that are always free, so that a caller with little traffic may retry at all. The rule is
-Finagle's RetryBudget; Envoy and Linkerd have the same.
+that of Finagle's RetryBudget.
 """
 
 from __future__ import annotations
@@ -18,12 +18,11 @@ class Budget:
     within ``window.since`` and ``window.until``. Not safe to use from several threads at once.
     """
 
-    __slots__ = ("_given_back", "_ratio", "_reserve", "calls", "window")
+    __slots__ = ("_ratio", "_reserve", "calls", "window")
 
     def __init__(self, ratio: float, min_per_second: float, ttl: float, now: float) -> None:
         self._ratio = ratio
         self._reserve = min_per_second * ttl
-        self._given_back = 0
         self.window = TimeWindow(ttl, now)
         self.calls = 0
 
@@ -32,25 +31,21 @@ class Budget:
         if not self.window.since <= now < self.window.until:
             self.window.advance(now, self.calls)
 
-    def take(self, now: float) -> bool:
-        """Reserve one extra attempt; tell whether there was one left."""
+    def take(self, now: float) -> int | None:
+        """Reserve one extra attempt; return what gives it back, or None if none was left."""
         if self.left(now) < 1.0:
-            return False
-        if self._given_back:
-            self._given_back -= 1
-        else:
-            self.window.record(self.calls, failed=True, slow=False)
-        return True
+            return None
+        self.window.record(self.calls, failed=True, slow=False)
+        return self.window.number
 
-    def give_back(self) -> None:
-        """Take a reservation back whose attempt has not been made."""
-        self._given_back += 1
+    def give_back(self, now: float, taken: int) -> None:
+        """Take back a reservation whose attempt was not made; once for each."""
+        self.advance(now)
+        self.window.take_back(taken)
 
     def left(self, now: float) -> float:
         """Return how many extra attempts could be reserved now."""
         self.advance(now)
         totals = self.window.totals(self.calls)
-        # What was reserved so long ago that it no longer counts has nothing to give back.
-        self._given_back = min(self._given_back, totals.failures)
         calls = totals.calls - totals.failures
-        return self._ratio * calls + self._reserve - (totals.failures - self._given_back)
+        return self._ratio * calls + self._reserve - totals.failures

@@ -111,6 +111,7 @@ class TimeWindow:
         "_slice_slow",
         "_slow",
         "_width",
+        "number",
         "since",
         "until",
     )
@@ -121,6 +122,8 @@ class TimeWindow:
         self._slice_calls = self._slice_failures = self._slice_slow = 0
         self._calls = self._failures = self._slow = 0
         self._counted = 0
+        self.number = 0
+        """The number of the current slice."""
         self.since = now
         self.until = now + self._width
 
@@ -146,6 +149,7 @@ class TimeWindow:
             self._calls -= calls
             self._failures -= failures
             self._slow -= slow
+        self.number += passed
         self.since += passed * self._width
         self.until = self.since + self._width
         if not self.since <= now < self.until:
@@ -162,6 +166,20 @@ class TimeWindow:
         if slow:
             self._slice_slow += 1
             self._slow += 1
+
+    def take_back(self, number: int) -> None:
+        """Remove one failure of slice ``number``, if that is still in the window."""
+        back = self.number - number
+        if back == 0:
+            self._slice_calls -= 1
+            self._slice_failures -= 1
+        elif back <= len(self._past):
+            calls, failures, slow = self._past[-back]
+            self._past[-back] = calls - 1, failures - 1, slow
+        else:
+            return
+        self._calls -= 1
+        self._failures -= 1
 
     def totals(self, ok: int) -> Totals:
         """Sum up the slices of the window."""

@@ -22,7 +22,7 @@ def call(rule: Budget, now: float, times: int = 1) -> None:
 def takes(rule: Budget, now: float) -> int:
     """Reserve until there is nothing left, and return how often that went."""
     taken = 0
-    while rule.take(now):
+    while rule.take(now) is not None:
         taken += 1
     return taken
 
@@ -51,7 +51,7 @@ def test_no_ratio_and_no_minimum_allow_nothing() -> None:
     """A budget of nothing is a budget."""
     rule = budget(ratio=0.0)
     call(rule, 0.0, times=1_000)
-    assert not rule.take(0.0)
+    assert rule.take(0.0) is None
 
 
 def test_calls_and_attempts_are_forgotten_together() -> None:
@@ -66,31 +66,43 @@ def test_calls_and_attempts_are_forgotten_together() -> None:
     assert takes(rule, 25.0) == 1
 
 
+def reserve(rule: Budget, now: float) -> int:
+    """Reserve one that must be there."""
+    taken = rule.take(now)
+    assert taken is not None
+    return taken
+
+
 def test_what_was_given_back_may_be_taken_again() -> None:
-    """An attempt that was cancelled before it began costs nothing."""
-    rule = budget(ratio=0.2)
-    call(rule, 0.0, times=10)
-    assert takes(rule, 0.0) == 2
-    rule.give_back()
-    assert rule.left(1.0) == 1.0
-    assert takes(rule, 1.0) == 1
+    """An attempt that was cancelled before it began costs nothing, soon or later."""
+    rule = budget(ratio=0.0, min_per_second=0.1)
+    rule.give_back(0.5, reserve(rule, 0.0))
+    rule.give_back(3.0, reserve(rule, 0.5))
+    assert takes(rule, 3.0) == 1
 
 
 def test_what_is_given_back_late_allows_nothing_more() -> None:
-    """The reservation is forgotten already, and with it what could be given back."""
-    rule = budget(ratio=0.5)
-    call(rule, 0.0, times=2)
-    assert takes(rule, 0.0) == 1
-    rule.give_back()
-    call(rule, 20.0, times=2)
-    assert takes(rule, 20.0) == 1
+    """The reservation no longer counts: one that was made since is not taken for it."""
+    rule = budget(ratio=0.0, min_per_second=0.1)
+    old = reserve(rule, 0.0)
+    reserve(rule, 20.0)
+    rule.give_back(20.5, old)
+    assert takes(rule, 20.5) == 0
+
+
+def test_what_takes_the_place_of_a_reservation_counts_for_as_long_as_any() -> None:
+    """Not only for as long as the one that was given back would have counted."""
+    rule = budget(ratio=0.0, min_per_second=0.1)
+    rule.give_back(1.0, reserve(rule, 0.0))
+    reserve(rule, 9.0)
+    assert takes(rule, 12.0) == 0
 
 
 def test_a_clock_that_goes_back_keeps_the_budget() -> None:
     """Nothing is allowed twice, and nothing is lost."""
     rule = budget(ratio=0.2)
     call(rule, 5.0, times=10)
-    assert rule.take(5.0)
+    assert rule.take(5.0) is not None
     assert rule.left(-1_000.0) == 1.0
 
 
@@ -98,36 +110,41 @@ def test_a_clock_that_goes_back_keeps_the_budget() -> None:
     ratio=st.floats(0.0, 1.0),
     min_per_second=st.floats(0.0, 3.0),
     ttl=st.floats(0.5, 60.0),
-    steps=st.lists(st.tuples(st.floats(0.0, 0.4), st.integers(0, 9), st.integers(0, 5))),
+    steps=st.lists(
+        st.tuples(st.floats(0.0, 0.4), st.integers(0, 9), st.integers(0, 5), st.integers(0, 2))
+    ),
 )
 def test_extra_attempts_stay_within_the_share_of_the_calls(
     ratio: float,
     min_per_second: float,
     ttl: float,
-    steps: list[tuple[float, int, int]],
+    steps: list[tuple[float, int, int, int]],
 ) -> None:
     """Whenever one is allowed or refused, a list of all that happened agrees."""
     rule = Budget(ratio, min_per_second, ttl, 0.0)
     calls: list[float] = []
-    taken: list[float] = []
+    taken: list[tuple[float, int]] = []
     now = 0.0
 
     def count(moments: list[float], seconds: float) -> int:
         return sum(now - at < seconds for at in moments)
 
-    for share, called, tried in steps:
+    for share, called, tried, cancelled in steps:
         now += share * ttl
+        for _ in range(min(cancelled, len(taken))):
+            rule.give_back(now, taken.pop(len(taken) // 2)[1])
         call(rule, now, called)
         calls += [now] * called
         blur = 1e-6 * ttl + 64 * math.ulp(now)
         for _ in range(tried):
-            if rule.take(now):
-                taken.append(now)
+            reservation = rule.take(now)
+            if reservation is not None:
+                taken.append((now, reservation))
                 most = ratio * count(calls, ttl + blur) + min_per_second * ttl
-                assert count(taken, 0.9 * ttl - blur) <= most + 1e-9
+                assert count([at for at, _ in taken], 0.9 * ttl - blur) <= most + 1e-9
             else:
                 most = ratio * count(calls, 0.9 * ttl - blur) + min_per_second * ttl
-                assert count(taken, ttl + blur) + 1 > most - 1e-9
+                assert count([at for at, _ in taken], ttl + blur) + 1 > most - 1e-9
 
 
 def load_of_a_storm(rule: Budget | None, clients: int = 200, seconds: int = 60) -> tuple[int, int]:
@@ -141,7 +158,7 @@ def load_of_a_storm(rule: Budget | None, clients: int = 200, seconds: int = 60) 
             if rule is not None:
                 call(rule, now)
             for _ in range(3):
-                if rule is not None and not rule.take(now):
+                if rule is not None and rule.take(now) is None:
                     break
                 attempts += 1
     return calls, attempts
