@@ -112,6 +112,13 @@ class Policy:
         """Make the driver around ``call``, which ends in the async function ``fn``."""
         raise NotImplementedError
 
+    def longest(self, inner: float) -> float:
+        """Return the most seconds that a call takes whose inside takes ``inner`` at most.
+
+        Infinite where nothing bounds it. For :func:`meshhook.explain`.
+        """
+        return inner
+
     def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the sync function ``fn`` under this policy."""
         if is_async(fn):

@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
+from meshhook.runtime import pauses
 from meshhook.runtime.flights import Flight
 from meshhook.stores.protocol import Store
 
@@ -47,9 +48,10 @@ class Asyncio:
         """Tell whether waiting lets ``flight`` go on: a task that waits blocks nobody."""
         return True
 
-    async def sleep(self, seconds: float) -> None:
-        """Sleep in this task."""
-        await asyncio.sleep(seconds)
+    async def sleep(self, seconds: float) -> bool:
+        """Sleep in this task; it is cancelled rather than woken, so this is always True."""
+        await pauses.pause_async(seconds)
+        return True
 
 
 def _waker() -> tuple[asyncio.Future[None], Callable[[Any], None]]:

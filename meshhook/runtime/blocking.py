@@ -6,10 +6,10 @@ Waiting is done on locks, so it takes real time, also while a test freezes the c
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from meshhook.runtime import pauses
 from meshhook.runtime.flights import Flight
 from meshhook.stores.protocol import Store
 
@@ -52,9 +52,9 @@ class Blocking:
         """Tell whether waiting lets ``flight`` go on: not if it needs this very thread."""
         return flight.thread != threading.get_ident()
 
-    async def sleep(self, seconds: float) -> None:
-        """Sleep in this thread."""
-        time.sleep(seconds)
+    async def sleep(self, seconds: float) -> bool:
+        """Sleep in this thread; False if it was woken because the process shuts down."""
+        return pauses.pause(seconds)
 
 
 def _wait(add_done_callback: Callable[[Any], object], timeout: float) -> Callable[[Any], None]:

@@ -31,5 +31,5 @@ class Runtime(Protocol):
     def can_wait_for(self, flight: Flight) -> bool:
         """Tell whether waiting for ``flight`` lets it go on."""
 
-    async def sleep(self, seconds: float) -> None:
-        """Let time pass."""
+    async def sleep(self, seconds: float) -> bool:
+        """Let time pass; False if it was cut short because the process shuts down."""

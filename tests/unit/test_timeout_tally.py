@@ -9,7 +9,8 @@ import pytest
 
 import meshhook as mh
 from meshhook import guard
-from meshhook.policies.timeout.stats import LockedNumber, Tally
+from meshhook.policies.timeout.stats import Tally
+from meshhook.tally import LockedNumber
 from tests.colours import Colour
 
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, overload
 
 from meshhook import guard
+from meshhook.judges import Judge
 from meshhook.keys import Key
 from meshhook.policies.circuit_breaker.policy import CircuitBreaker
 from meshhook.policies.circuit_breaker.settings import (
     MAX_KEYS,
-    Judge,
     ResetTimeout,
     breaker_settings,
 )

@@ -6,21 +6,14 @@ caller gets what the call gave, and the breaker counts it as it would without be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from typing import Any
 
-from meshhook.errors import IdempotencyError, RejectedError
 from meshhook.events import logger
-from meshhook.policies.circuit_breaker.settings import (
-    FALLBACK_RESET_TIMEOUT,
-    BreakerSettings,
-    Judge,
-)
+from meshhook.judges import OUR_OWN, matches, names_our_own
+from meshhook.policies.circuit_breaker.settings import FALLBACK_RESET_TIMEOUT, BreakerSettings
 from meshhook.rules.phases import Open
 from meshhook.settings import duration
 
-OUR_OWN = (RejectedError, IdempotencyError)
-"""What other policies raise on their own account: it says nothing about what is called."""
 LONGEST_RETRY_AFTER = 3600.0
 """The longest that a ``retry_after`` of another's exception keeps a circuit open, in seconds."""
 
@@ -41,30 +34,15 @@ def verdict(settings: BreakerSettings, name: str | None, exc: BaseException) -> 
     """Tell whether ``exc`` is a failure; None if it says nothing about what was called."""
     if not isinstance(exc, Exception):
         return None
-    if _matches(OUR_OWN, exc, all) and not _names_our_own(settings.record):
+    if matches(OUR_OWN, exc, all) and not names_our_own(settings.record):
         return None
     try:
-        if _matches(settings.ignore, exc, all):
+        if matches(settings.ignore, exc, all):
             return None
-        return _matches(settings.record, exc, any)
+        return matches(settings.record, exc, any)
     except Exception:
         logger.exception("record or ignore of circuit %r failed", name)
         return True
-
-
-def _matches(judge: Judge, exc: BaseException, of_group: Callable[[Iterable[bool]], bool]) -> bool:
-    """Tell whether ``exc`` is one of ``judge``, or of a group ``any`` or ``all`` that are in it."""
-    if not isinstance(judge, tuple):
-        return bool(judge(exc))  # type: ignore[arg-type]
-    if isinstance(exc, judge):
-        return True
-    return isinstance(exc, BaseExceptionGroup) and of_group(
-        _matches(judge, each, of_group) for each in exc.exceptions
-    )
-
-
-def _names_our_own(judge: Judge) -> bool:
-    return isinstance(judge, tuple) and any(issubclass(kind, OUR_OWN) for kind in judge)
 
 
 def time_open(

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from meshhook.errors import ConfigurationError
+from meshhook.judges import Judge, check_errors, check_judge
 from meshhook.keys import Key, check_key
 from meshhook.rules.phases import Rules, State
-from meshhook.settings import Duration, count, duration, exceptions, function, share, wrong
+from meshhook.settings import Duration, count, duration, function, share
 
-ExceptionTypes: TypeAlias = type[BaseException] | tuple[type[BaseException], ...]
-Judge: TypeAlias = ExceptionTypes | Callable[[Exception], bool]
-"""Which exceptions: a type, several, or a predicate."""
 ResetTimeout: TypeAlias = Duration | Callable[[int, Exception | None], Duration]
 """A duration, or what computes it from the number of openings in a row and the last exception."""
 
@@ -106,7 +104,7 @@ def breaker_settings(
         rules=rules,
         reset_timeout=reset_timeout if callable(reset_timeout) else None,
         record=_record(record),
-        ignore=_judge("ignore", ignore),
+        ignore=check_judge("ignore", ignore),
         record_result=_optional(_predicate, "record_result", record_result),
         key=None if key is None else check_key(key),
         max_keys=count("max_keys", max_keys),
@@ -158,23 +156,12 @@ def _at_most(argument: str, value: int, calls: int) -> int:
     return value
 
 
-def _judge(argument: str, value: Any) -> Judge:
-    if callable(value) and not isinstance(value, type):
-        return function(argument, value, "error")  # type: ignore[no-any-return]
-    return exceptions(argument, value)
-
-
 def _record(value: Any) -> Judge:
-    judge = _judge("record", value)
-    if isinstance(judge, tuple):
-        never = [kind.__qualname__ for kind in judge if not issubclass(kind, Exception)]
-        if not judge or (never and judge != (BaseException,)):
-            raise wrong(
-                "record",
-                value,
-                "types of errors that count as failures; cancellation and interrupts never do",
-            )
-    return judge
+    return check_errors(
+        "record",
+        value,
+        "types of errors that count as failures; cancellation and interrupts never do",
+    )
 
 
 def _predicate(argument: str, value: Any) -> Any:

@@ -277,6 +277,12 @@ class Timeout(Policy):
             **self.tally.read(),
         )
 
+    def longest(self, inner: float) -> float:
+        """Return the limit, if it is one that is kept: a cooperative call may take longer."""
+        if self.settings.mode == "cooperative":
+            return inner
+        return min(inner, self.settings.seconds)
+
     def describe(self) -> str:
         """Return kind, name, limit and mode."""
         return f"timeout({self.name!r}, {self.settings.seconds:.3g} s, {self.settings.mode})"
