@@ -1,6 +1,7 @@
 """Resilience for Python functions, sync and async: stackable decorators over shared state."""
 
 from meshhook import errors, events
+from meshhook.budgets import RetryBudget
 from meshhook.canonical import idempotency_key
 from meshhook.deadline import check_deadline, deadline, remaining
 from meshhook.errors import (
@@ -53,6 +54,7 @@ __all__ = [
     "Registry",
     "RejectedError",
     "ResultUnavailableError",
+    "RetryBudget",
     "StoreError",
     "StoreUnavailableError",
     "Timeout",

@@ -21,7 +21,7 @@ from meshhook import guard
 from meshhook.colour import is_async, refuse_generators
 from meshhook.errors import ConfigurationError
 from meshhook.registry import Registry
-from meshhook.settings import wrong
+from meshhook.settings import printable
 from meshhook.stats import Stats
 
 P = ParamSpec("P")
@@ -50,8 +50,7 @@ class Policy:
             pattern = cls(settings, registry)
             pattern._is_pattern = True
             return pattern
-        if not _is_name(name):
-            raise wrong("name", name, "printable text that is not empty")
+        printable("name", name)
         return registry.share(cls.kind, name, settings, lambda: cls(settings, registry))
 
     @property
@@ -150,10 +149,6 @@ class Policy:
         if self._name is None:
             return f"<{self.kind} without a name>"
         return f"<{self.describe()}>"
-
-
-def _is_name(name: object) -> bool:
-    return isinstance(name, str) and name.isprintable() and name.strip() != ""
 
 
 def _awaiting(fn: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from meshhook import forks
 from meshhook.errors import ConfigurationError
@@ -18,13 +18,30 @@ from meshhook.settings import differing, wrong
 from meshhook.stats import Stats
 
 if TYPE_CHECKING:
+    from meshhook.budgets import RetryBudget
     from meshhook.policies.circuit_breaker import CircuitBreaker
     from meshhook.policies.idempotent import Idempotent
     from meshhook.policies.timeout import Timeout
-    from meshhook.policy import Policy
 
 T = TypeVar("T")
-PolicyT = TypeVar("PolicyT", bound="Policy")
+EntryT = TypeVar("EntryT", bound="Entry")
+
+
+class Entry(Protocol):
+    """What a registry keeps by kind and name: policies, and the budgets that they share."""
+
+    kind: ClassVar[str]
+    settings: Any
+    _name: str | None
+
+    def renew_locks(self) -> None:
+        """Make the locks anew, in a forked child."""
+
+    def stats(self) -> Stats:
+        """Return what it has counted."""
+
+    def reset(self) -> None:
+        """Go back to the state of a new one."""
 
 
 class ByName(Mapping[str, T]):
@@ -80,8 +97,8 @@ class Registry:
     """The registry that decorators use unless they are given another: ``meshhook.registry``."""
 
     def __init__(self) -> None:
-        self._shared: dict[tuple[str, str], Policy] = {}  # guarded by _lock
-        self._owned: weakref.WeakValueDictionary[tuple[str, str], Policy]  # guarded by _lock
+        self._shared: dict[tuple[str, str], Entry] = {}  # guarded by _lock
+        self._owned: weakref.WeakValueDictionary[tuple[str, str], Entry]  # guarded by _lock
         self._owned = weakref.WeakValueDictionary()
         self.renew_locks()
         forks.enrol(self)
@@ -102,7 +119,7 @@ class Registry:
         for policy in self:
             policy.renew_locks()
 
-    def share(self, kind: str, name: str, settings: Any, make: Callable[[], PolicyT]) -> PolicyT:
+    def share(self, kind: str, name: str, settings: Any, make: Callable[[], EntryT]) -> EntryT:
         """Return the policy of that kind and name; make it if there is none."""
         policy: Any = self._shared.get((kind, name))
         if policy is None:
@@ -116,7 +133,7 @@ class Registry:
             )
         return policy  # type: ignore[no-any-return]
 
-    def _keep(self, kind: str, name: str, made: Policy) -> Policy:
+    def _keep(self, kind: str, name: str, made: Entry) -> Entry:
         with self._lock:
             if (kind, name) in self._owned:
                 raise ConfigurationError(
@@ -126,7 +143,7 @@ class Registry:
             made._name = name
             return self._shared.setdefault((kind, name), made)
 
-    def adopt(self, policy: Policy, name: str) -> str:
+    def adopt(self, policy: Entry, name: str) -> str:
         """Take in a policy that was given no name, under ``name`` or ``name#2``, ``name#3``."""
         with self._lock:
             if policy._name is None:
@@ -153,11 +170,11 @@ class Registry:
             taken, free = (middle, free) if is_taken(middle) else (taken, middle)
         return numbered(free)
 
-    def _policies(self) -> dict[tuple[str, str], Policy]:
+    def _policies(self) -> dict[tuple[str, str], Entry]:
         with self._lock:
             return {**self._shared, **dict(self._owned.items())}
 
-    def __getitem__(self, name: str) -> Policy:
+    def __getitem__(self, name: str) -> Entry:
         return ByName(self._policies())[name]
 
     def __contains__(self, name: object) -> bool:
@@ -166,7 +183,7 @@ class Registry:
             return True
         return any(name == own for _, own in policies)
 
-    def __iter__(self) -> Iterator[Policy]:
+    def __iter__(self) -> Iterator[Entry]:
         return iter(self._policies().values())
 
     def __len__(self) -> int:
@@ -193,6 +210,11 @@ class Registry:
     def idempotents(self) -> dict[str, Idempotent]:
         """The idempotency guards, by name."""
         return self.of_kind("idempotent")
+
+    @property
+    def retry_budgets(self) -> dict[str, RetryBudget]:
+        """The retry budgets, by name."""
+        return self.of_kind("retry_budget")
 
     def stats(self) -> RegistryStats:
         """Return the statistics of every policy. Never blocks a call."""

@@ -108,6 +108,13 @@ def share(argument: str, value: Any) -> float:
     return float(value)
 
 
+def printable(argument: str, value: Any) -> str:
+    """Return ``value``, text that can be shown and is not blank."""
+    if not isinstance(value, str) or not value.isprintable() or not value.strip():
+        raise wrong(argument, value, "printable text that is not empty")
+    return value
+
+
 def choice(argument: str, value: Any, allowed: tuple[str, ...]) -> str:
     """Return ``value``, one of ``allowed``."""
     if value not in allowed:

@@ -18,11 +18,12 @@ class Budget:
     within ``window.since`` and ``window.until``. Not safe to use from several threads at once.
     """
 
-    __slots__ = ("_ratio", "_reserve", "calls", "window")
+    __slots__ = ("_ratio", "_reserve", "_ttl", "calls", "window")
 
     def __init__(self, ratio: float, min_per_second: float, ttl: float, now: float) -> None:
         self._ratio = ratio
         self._reserve = min_per_second * ttl
+        self._ttl = ttl
         self.window = TimeWindow(ttl, now)
         self.calls = 0
 
@@ -42,6 +43,11 @@ class Budget:
         """Take back a reservation whose attempt was not made; once for each."""
         self.advance(now)
         self.window.take_back(taken)
+
+    def clear(self, now: float) -> None:
+        """Forget everything; what was taken before gives nothing back any more."""
+        self.window.advance(max(now, self.window.until) + 2.0 * self._ttl, self.calls)
+        self.window.advance(now, self.calls)
 
     def left(self, now: float) -> float:
         """Return how many extra attempts could be reserved now."""

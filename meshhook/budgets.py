@@ -1,0 +1,204 @@
+"""Retry budgets: how many attempts beyond the first all users of one budget may make.
+
+The rules are in :mod:`meshhook.rules.budget`; here they get a lock, a clock and a name. One budget
+stands for one thing that is called: retries and hedges that share it share what is left.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+from meshhook import forks, guard
+from meshhook.errors import ConfigurationError
+from meshhook.registry import Registry
+from meshhook.rules.budget import Budget
+from meshhook.settings import Duration, duration, printable, share, wrong
+from meshhook.stats import Stats
+
+_MOST = 1e9
+"""More attempts a second than this are no bound."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetSettings:
+    """What a budget was given, checked."""
+
+    ratio: float
+    min_per_second: float
+    ttl: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryBudgetStats(Stats):
+    """What a budget has seen. ``left`` is how many extra attempts could be made now.
+
+    ``calls`` have been counted since the start; of the extra attempts ``taken`` were reserved,
+    ``given_back`` of them not made after all, and ``refused`` are those that it had nothing for.
+    """
+
+    ratio: float
+    min_per_second: float
+    ttl: float
+    left: int
+    calls: int
+    taken: int
+    given_back: int
+    refused: int
+
+
+class RetryBudget:
+    """A bound on extra attempts, as a share of the calls: for retries and hedges together.
+
+    In the last ``ttl`` seconds extra attempts are at most ``ratio`` of the calls, and
+    ``min_per_second`` for each second, which are free. Budgets of one name in a registry are one
+    object. A budget without a name is its own; give the object to all that are to share it.
+
+    Args:
+        ratio: extra attempts as a share of the calls, 0 to 1. Default 0.2.
+        min_per_second: extra attempts that are free in each second, for little traffic. Default 1.
+        ttl: how many seconds the budget looks back. Default 10.
+        name: shared by all budgets of that name in the registry.
+        registry: where the name lives. Default ``meshhook.registry``.
+
+    Raises:
+        ConfigurationError: when a setting is wrong or the name has other settings already.
+
+    Safe to share between threads, tasks and event loops.
+    """
+
+    kind: ClassVar[str] = "retry_budget"
+    settings: BudgetSettings
+    _name: str | None
+    _lock: Any
+    _rule: Budget  # changed under _lock, but for `calls` where that is atomic
+    _taken: int  # guarded by _lock, as the next two
+    _given_back: int
+    _refused: int
+
+    def __new__(
+        cls,
+        ratio: float = 0.2,
+        min_per_second: float = 1.0,
+        ttl: Duration = 10.0,
+        *,
+        name: str | None = None,
+        registry: Registry | None = None,
+    ) -> Self:
+        """Return the budget of that name; make it if there is none."""
+        settings = BudgetSettings(
+            ratio=_ratio(ratio),
+            min_per_second=_rate(min_per_second),
+            ttl=duration("ttl", ttl),
+        )
+        if not settings.ratio and not settings.min_per_second:
+            raise ConfigurationError(
+                "ratio=0 and min_per_second=0 allow no extra attempt ever; raise one of them, or "
+                "use max_attempts=1"
+            )
+        registry = Registry.given(registry)
+        if name is not None:
+            printable("name", name)
+            return registry.share(cls.kind, name, settings, lambda: cls._make(settings))
+        made = cls._make(settings)
+        registry.adopt(made, cls.kind)
+        return made
+
+    @classmethod
+    def _make(cls, settings: BudgetSettings) -> Self:
+        made = object.__new__(cls)
+        made.settings = settings
+        made._name = None
+        made._rule = Budget(settings.ratio, settings.min_per_second, settings.ttl, time.monotonic())
+        made._taken = made._given_back = made._refused = 0
+        made.renew_locks()
+        forks.enrol(made)
+        return made
+
+    @property
+    def name(self) -> str:
+        """The name in the registry; a budget without one goes by the name of its kind."""
+        return self._name or self.kind
+
+    def renew_locks(self) -> None:
+        """Make the lock anew, in a forked child."""
+        # Reentrant: a coroutine that is thrown away gives back wherever the collector runs.
+        self._lock = threading.RLock()
+
+    def count_call(self) -> None:
+        """Count one call: a first attempt."""
+        rule = self._rule
+        window = rule.window
+        if window.since <= time.monotonic() < window.until and guard.GIL_ENABLED:
+            rule.calls += 1
+            return
+        with self._lock:
+            rule.advance(time.monotonic())
+            rule.calls += 1
+
+    def take(self) -> int | None:
+        """Reserve one extra attempt; return what gives it back, or None if nothing is left."""
+        with self._lock:
+            taken = self._rule.take(time.monotonic())
+            if taken is None:
+                self._refused += 1
+            else:
+                self._taken += 1
+            return taken
+
+    def give_back(self, taken: int) -> None:
+        """Give back what :meth:`take` returned, for an attempt that was not made; once for each."""
+        with self._lock:
+            self._given_back += 1
+            self._rule.give_back(time.monotonic(), taken)
+
+    def left(self) -> int:
+        """Return how many extra attempts could be made now."""
+        with self._lock:
+            return max(0, math.floor(self._rule.left(time.monotonic())))
+
+    def stats(self) -> RetryBudgetStats:
+        """Return what the budget has counted."""
+        with self._lock:
+            return RetryBudgetStats(
+                policy=self.kind,
+                name=self.name,
+                ratio=self.settings.ratio,
+                min_per_second=self.settings.min_per_second,
+                ttl=self.settings.ttl,
+                left=self.left(),
+                calls=self._rule.calls,
+                taken=self._taken,
+                given_back=self._given_back,
+                refused=self._refused,
+            )
+
+    def reset(self) -> None:
+        """Forget the calls and attempts of the last seconds; counters since the start are kept."""
+        with self._lock:
+            self._rule.clear(time.monotonic())
+
+    def describe(self) -> str:
+        """Return the budget in a few words."""
+        ratio, least, ttl = self.settings.ratio, self.settings.min_per_second, self.settings.ttl
+        return f"{self.kind}({self.name!r}, {ratio:.3g} of calls, {least:.3g}/s free, {ttl:.3g} s)"
+
+    def __repr__(self) -> str:
+        return f"<{self.describe()}>"
+
+
+def _ratio(value: Any) -> float:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if is_number and value == 0:
+        return 0.0
+    return share("ratio", value)
+
+
+def _rate(value: Any) -> float:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not 0 <= value <= _MOST:
+        raise wrong("min_per_second", value, "a number of attempts, 0 or more")
+    return float(value)
