@@ -52,8 +52,10 @@ def chart(
         return HEIGHT - BOTTOM - y / y_top * (HEIGHT - TOP - BOTTOM)
 
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
-        'font-family="system-ui, sans-serif" font-size="13" fill="#111827">',
+        (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
+            'font-family="system-ui, sans-serif" font-size="13" fill="#111827">'
+        ),
         f"<title>{escape(title)}</title>",
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>',
         _text(LEFT, 24, title, 'font-size="16" font-weight="600"'),
@@ -61,8 +63,10 @@ def chart(
     for band in bands:
         begin, end = across(band.begin), across(band.end)
         parts += [
-            f'<rect x="{begin:.1f}" y="{TOP}" width="{end - begin:.1f}" '
-            f'height="{HEIGHT - TOP - BOTTOM}" fill="#f3f4f6"/>',
+            (
+                f'<rect x="{begin:.1f}" y="{TOP}" width="{end - begin:.1f}" '
+                f'height="{HEIGHT - TOP - BOTTOM}" fill="#f3f4f6"/>'
+            ),
             _text((begin + end) / 2, TOP + 16, band.name, 'text-anchor="middle" fill="#6b7280"'),
         ]
     for y in _ticks(y_top, y_step):
@@ -93,8 +97,10 @@ def _legend(lines: Sequence[Line]) -> list[str]:
     left = float(LEFT)
     for line in lines:
         parts += [
-            f'<path d="M{left:.0f} 48h22" stroke="{COLOURS[line.colour]}" stroke-width="3"'
-            f"{_dashes(line)}/>",
+            (
+                f'<path d="M{left:.0f} 48h22" stroke="{COLOURS[line.colour]}" stroke-width="3"'
+                f"{_dashes(line)}/>"
+            ),
             _text(left + 28, 52, line.name),
         ]
         left += 28 + 7.2 * len(line.name) + 24

@@ -1,0 +1,1 @@
+"""The plots of the documentation. Each script writes one SVG into ``docs/images``."""
