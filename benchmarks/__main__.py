@@ -17,7 +17,10 @@ from benchmarks import (
     cases_breaker,
     cases_flood,
     cases_idempotent,
+    cases_limits,
+    cases_retry,
     cases_setup,
+    cases_stack,
     cases_threads,
     cases_timeout,
 )
@@ -29,6 +32,14 @@ GROUPS: dict[str, Callable[[Options], Table]] = {
     "breaker-async": cases_breaker.closed_async,
     "open": cases_breaker.opened,
     "open-async": cases_breaker.opened_async,
+    "retry": cases_retry.first_attempt,
+    "retry-async": cases_retry.first_attempt_async,
+    "rate": cases_limits.rate,
+    "rate-async": cases_limits.rate_async,
+    "bulkhead": cases_limits.slots,
+    "bulkhead-async": cases_limits.slots_async,
+    "stack": cases_stack.stack,
+    "stack-async": cases_stack.stack_async,
     "timeout": cases_timeout.limited,
     "timeout-async": cases_timeout.limited_async,
     "timeout-suspending": cases_timeout.limited_suspending,
@@ -44,8 +55,9 @@ GROUPS: dict[str, Callable[[Options], Table]] = {
     "import": cases_setup.imports,
 }
 _LIBRARIES = (
-    *("meshhook", "wrapt", "aiobreaker", "aws-lambda-powertools", "circuitbreaker", "hyx"),
-    *("interlock-cb", "purgatory", "pybreaker", "wrapt-timeout-decorator"),
+    *("meshhook", "wrapt", "aiobreaker", "aiolimiter", "aws-lambda-powertools", "backoff"),
+    *("circuitbreaker", "hyx", "interlock-cb", "limits", "purgatory", "pybreaker"),
+    *("pyrate-limiter", "stamina", "tenacity", "throttled-py", "wrapt-timeout-decorator"),
 )
 _GROUP_LIMIT = 900.0
 

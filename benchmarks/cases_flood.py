@@ -28,13 +28,13 @@ async def wait(seconds: float) -> None:
 
 
 def flood(options: Options) -> Table:
-    """Measure many calls at once, through a breaker and a timeout."""
+    """Measure many calls at once, through a breaker, retries and a timeout."""
     table = Table("flood", f"{_IN_FLIGHT:,} async calls in flight")
     goal = f"<= {_CPU_GOAL:g} and {_BYTES_GOAL:,.0f} B"
     wrappers: dict[str, Callable[[Any], Any]] = {
         "direct": lambda fn: fn,
         "closure": plain.closure_async,
-        "meshhook breaker + timeout": ours.stacked,
+        "meshhook breaker + retry + timeout": ours.stacked,
         "asyncio.timeout": _asyncio_timeout,
         "hyx breaker + timeout": _hyx,
     }
