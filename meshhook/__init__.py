@@ -3,6 +3,9 @@
 from meshhook import errors, events
 from meshhook.budgets import RetryBudget
 from meshhook.canonical import idempotency_key
+from meshhook.composition.explanation import Explanation, explain
+from meshhook.composition.pipeline import Pipeline
+from meshhook.composition.resilient import resilient
 from meshhook.deadline import check_deadline, deadline, remaining
 from meshhook.errors import (
     CircuitOpenError,
@@ -24,6 +27,7 @@ from meshhook.errors import (
 from meshhook.events import subscribe
 from meshhook.guard import Guard
 from meshhook.policies.circuit_breaker import CircuitBreaker, circuit_breaker
+from meshhook.policies.hedge import Hedge, hedge
 from meshhook.policies.idempotent import Idempotent, idempotent
 from meshhook.policies.idempotent.claim import current
 from meshhook.policies.timeout import Timeout, timeout
@@ -39,7 +43,9 @@ __all__ = [
     "CircuitOpenError",
     "CircuitState",
     "ConfigurationError",
+    "Explanation",
     "Guard",
+    "Hedge",
     "IdempotencyError",
     "Idempotent",
     "InProgressError",
@@ -49,6 +55,7 @@ __all__ = [
     "MeshHookError",
     "MissingKeyError",
     "NoTimeLeftError",
+    "Pipeline",
     "RedisStore",
     "ReentrantCallError",
     "Registry",
@@ -65,10 +72,13 @@ __all__ = [
     "deadline",
     "errors",
     "events",
+    "explain",
+    "hedge",
     "idempotency_key",
     "idempotent",
     "registry",
     "remaining",
+    "resilient",
     "subscribe",
     "timeout",
 ]

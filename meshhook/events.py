@@ -70,6 +70,21 @@ class AbandonedCallEnded(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HedgeStarted(Event):
+    """Hedge ``number`` of a call was started, ``delay`` seconds after the call began."""
+
+    number: int
+    delay: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HedgeWon(Event):
+    """Hedge ``number`` of a call gave its result."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ResultReplayed(Event):
     """An idempotent call was answered with the recorded result."""
 

@@ -20,6 +20,7 @@ from meshhook.stats import Stats
 if TYPE_CHECKING:
     from meshhook.budgets import RetryBudget
     from meshhook.policies.circuit_breaker import CircuitBreaker
+    from meshhook.policies.hedge import Hedge
     from meshhook.policies.idempotent import Idempotent
     from meshhook.policies.timeout import Timeout
 
@@ -215,6 +216,11 @@ class Registry:
     def retry_budgets(self) -> dict[str, RetryBudget]:
         """The retry budgets, by name."""
         return self.of_kind("retry_budget")
+
+    @property
+    def hedges(self) -> dict[str, Hedge]:
+        """The hedges, by name."""
+        return self.of_kind("hedge")
 
     def stats(self) -> RegistryStats:
         """Return the statistics of every policy. Never blocks a call."""

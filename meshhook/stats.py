@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from meshhook.rules.sketch import Sketch
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Stats:
@@ -20,3 +22,17 @@ class Stats:
     def to_dict(self) -> dict[str, Any]:
         """Return plain dicts, lists, numbers, text and None, fit for ``json.dumps``."""
         return dataclasses.asdict(self)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Latency:
+    """Durations of calls in seconds, each within 10 %."""
+
+    p50: float | None
+    p95: float | None
+    p99: float | None
+
+    @classmethod
+    def of(cls, sketch: Sketch) -> Latency:
+        """Read the quantiles of ``sketch``."""
+        return cls(p50=sketch.quantile(0.5), p95=sketch.quantile(0.95), p99=sketch.quantile(0.99))

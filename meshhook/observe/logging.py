@@ -52,6 +52,16 @@ _FORMS: Final[dict[type[Event], _Form]] = {
         logging.INFO,
         "%(policy)s %(policy_name)r: a call that was given up has ended, %(late).3g s late",
     ),
+    events.HedgeStarted: _Form(
+        "hedge_started",
+        logging.DEBUG,
+        "%(policy)s %(policy_name)r started hedge %(number)s of a call after %(delay).3g s",
+    ),
+    events.HedgeWon: _Form(
+        "hedge_won",
+        logging.DEBUG,
+        "%(policy)s %(policy_name)r: hedge %(number)s of a call gave its result",
+    ),
     events.ResultReplayed: _Form(
         "result_replayed",
         logging.DEBUG,

@@ -28,9 +28,27 @@ class Sketch:
 
     def quantile(self, share: float) -> float | None:
         """Return the duration that ``share`` of all stayed under, in seconds; None if empty."""
+        at = self._slice_of(share)
+        return None if at is None else math.exp((at + 0.5) * _GROWTH)
+
+    def ceiling(self, share: float) -> float | None:
+        """Return a duration that at least ``share`` of all stayed under: the end of the slice."""
+        at = self._slice_of(share)
+        return None if at is None else math.exp((at + 1) * _GROWTH)
+
+    def _slice_of(self, share: float) -> int | None:
         wanted, seen = share * self.count, 0
         for at, number in sorted(self._slices.copy().items()):
             seen += number
             if seen >= wanted:
-                return math.exp((at + 0.5) * _GROWTH)
+                return at
         return None
+
+    def with_those_of(self, other: Sketch) -> Sketch:
+        """Return a new sketch with the durations of both."""
+        both = Sketch()
+        both.count = self.count + other.count
+        both._slices = self._slices.copy()
+        for at, number in other._slices.copy().items():
+            both._slices[at] = both._slices.get(at, 0) + number
+        return both

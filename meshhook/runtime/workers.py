@@ -103,8 +103,10 @@ class Job:
             self._error = exc
         if self._decided.acquire(blocking=False):
             return True
-        self._result = self._error = None
-        self.on_end()
+        try:
+            self.on_end()  # which may still look at the outcome
+        finally:
+            self._result = self._error = None
         return False
 
     def _make_call(self) -> None:

@@ -7,7 +7,7 @@ import dataclasses
 from meshhook.rules.breaker import Circuit, Gone
 from meshhook.rules.phases import Closed, HalfOpen, Open, State
 from meshhook.rules.sketch import Sketch
-from meshhook.stats import Stats
+from meshhook.stats import Latency, Stats
 
 _GRAVITY = (
     State.FORCED_OPEN,
@@ -32,20 +32,6 @@ class WindowStats:
     overdue: int
     failure_rate: float | None
     slow_rate: float | None
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Latency:
-    """Durations of calls in seconds, each within 10 %."""
-
-    p50: float | None
-    p95: float | None
-    p99: float | None
-
-    @classmethod
-    def of(cls, sketch: Sketch) -> Latency:
-        """Read the quantiles of ``sketch``."""
-        return cls(p50=sketch.quantile(0.5), p95=sketch.quantile(0.95), p99=sketch.quantile(0.99))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

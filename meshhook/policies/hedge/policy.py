@@ -1,0 +1,209 @@
+"""hedge: when an answer takes long, ask a second time and take the first answer that comes.
+
+What a call does is in ``race``; who makes the attempts is in ``tasks`` and ``threads``. Here are
+the parts that all calls share: the delay, the places of extra attempts, and who may be hedged.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from meshhook.colour import is_async
+from meshhook.errors import ConfigurationError
+from meshhook.events import logger
+from meshhook.policies.hedge import drivers
+from meshhook.policies.hedge.extras import Extras
+from meshhook.policies.hedge.settings import HedgeSettings
+from meshhook.policies.hedge.stats import HedgeStats, Tally
+from meshhook.policy import Policy
+from meshhook.registry import Registry
+from meshhook.rules.pace import Pace
+from meshhook.stats import Latency
+
+
+class Hedge(Policy):
+    """A second attempt for calls that are slow or fail. Made by :func:`meshhook.hedge`.
+
+    Safe to share between threads, tasks and event loops.
+    """
+
+    kind = "hedge"
+    why_no_streams = "what one attempt has given by then cannot be taken back for another"
+    settings: HedgeSettings
+
+    def __init__(self, settings: HedgeSettings, registry: Registry) -> None:
+        super().__init__(settings, registry)
+        self.tally = Tally()
+        self.extras = Extras(settings.max_extra)
+        self.pace: Pace | None = None  # used under _lock
+        if settings.delay is None:
+            self.pace = Pace(
+                settings.quantile,
+                settings.minimum_samples,
+                settings.minimum_delay,
+                settings.window,
+                time.monotonic(),
+            )
+        # Reentrant: a coroutine that is thrown away ends wherever the collector runs.
+        self._lock = threading.RLock()
+
+    def renew_locks(self) -> None:
+        """Make the locks anew in a forked child, where no attempt goes on."""
+        self._lock = threading.RLock()
+        self.extras.start_anew()
+
+    def below(self, outer: tuple[Policy, ...]) -> Policy:
+        """Return what binds this hedge in a stack: repeating calls is up to those around it."""
+        return _Below(self, outer)
+
+    def bind(self, call: Callable[..., Any], fn: Callable[..., Any]) -> Callable[..., Any]:
+        """Make the sync driver."""
+        if not self.settings.idempotent:
+            raise self.unrepeatable(fn)
+        calls = self._calls(call, fn, asynchronous=False)
+        return drivers.hedged(self, calls, self._count_call(()))
+
+    def bind_async(
+        self, call: Callable[..., Awaitable[Any]], fn: Callable[..., Any]
+    ) -> Callable[..., Awaitable[Any]]:
+        """Make the async driver."""
+        if not self.settings.idempotent:
+            raise self.unrepeatable(fn)
+        calls = self._calls(call, fn, asynchronous=True)
+        return drivers.hedged_async(self, calls, self._count_call(()))
+
+    def may_repeat(self, outer: tuple[Policy, ...]) -> bool:
+        """Tell whether calls may be repeated below these policies."""
+        return self.settings.idempotent or any(each.kind == "idempotent" for each in outer)
+
+    def _calls(
+        self, call: Callable[..., Any], fn: Callable[..., Any], *, asynchronous: bool
+    ) -> tuple[Callable[..., Any], ...]:
+        """Return what each attempt calls: the function, the alternatives, and it again."""
+        others = self.settings.alternatives
+        for at, each in enumerate(others):
+            if is_async(each) != asynchronous:
+                is_, is_not = ("sync", "async") if asynchronous else ("async", "sync")
+                raise ConfigurationError(
+                    f"alternatives[{at}] is {is_} and {self.default_name(fn)} is {is_not}; give "
+                    f"one that is {is_not} as well"
+                )
+        again = self.settings.max_hedges - len(others)
+        return (call, *others, *(call,) * again)
+
+    def _count_call(self, outer: tuple[Policy, ...]) -> Callable[[], None] | None:
+        """Return how the budget is told of a call; None if a policy around this one tells it."""
+        budget = self.settings.budget
+        if budget is None:
+            return None
+        shared = any(getattr(each.settings, "budget", None) is budget for each in outer)
+        return None if shared else budget.count_call
+
+    def unrepeatable(self, fn: Any) -> ConfigurationError:
+        """Build the error for a function that nothing declares safe to repeat."""
+        return ConfigurationError(
+            f"hedge around {self.default_name(fn)} would run it several times for one call, and "
+            "nothing says that it may; give idempotent=True if it may be repeated, or put "
+            "@idempotent above the hedge"
+        )
+
+    def delay(self, now: float) -> float | None:
+        """Return after how many seconds a hedge starts; None for not before a failure."""
+        pace = self.pace
+        if pace is None:
+            return self.settings.delay
+        with self._lock:
+            return pace.delay(now)
+
+    def remember(self, now: float, seconds: float) -> None:
+        """Remember how long a first attempt took; only where the delay is learned."""
+        if self.pace is not None:
+            with self._lock:
+                self.pace.add(now, seconds)
+
+    def discard(self, result: Any) -> None:
+        """Hand a result that nobody got to whoever cleans up."""
+        self.tally.discarded += 1
+        if self.settings.on_discard is not None:
+            try:
+                self.settings.on_discard(result)
+            except Exception:
+                logger.exception("on_discard of hedge %r failed", self.name)
+
+    def count_error(self, exc: BaseException) -> None:
+        """Count a call that raised."""
+        if isinstance(exc, Exception):
+            self.tally.failures += 1
+        else:
+            self.tally.ignored += 1
+
+    def stats(self) -> HedgeStats:
+        """Return the counters, the delay now and the latency of late."""
+        now = time.monotonic()
+        latency = None
+        if self.pace is not None:
+            with self._lock:
+                latency = Latency.of(self.pace.sketch(now))
+        return HedgeStats(
+            policy=self.kind,
+            name=self.name,
+            running_on=self.extras.running_on,
+            delay=self.delay(now),
+            latency=latency,
+            **self.tally.read(),
+        )
+
+    def reset(self) -> None:
+        """Forget how long calls took of late; counters since the start are kept."""
+        if self.pace is not None:
+            with self._lock:
+                self.pace.clear(time.monotonic())
+
+    def longest(self, inner: float) -> float:
+        """Return when the last attempt ends at the latest: each may start when one has failed."""
+        delay = self.settings.delay
+        apart = inner if delay is None else min(delay, inner)
+        return inner + self.settings.max_hedges * apart
+
+    def describe(self) -> str:
+        """Return kind, name, when a hedge starts, and how many do."""
+        settings = self.settings
+        after = (
+            f"the {settings.quantile * 100:g} % quantile"
+            if settings.delay is None
+            else f"{settings.delay:.3g} s"
+        )
+        return f"hedge({self.name!r}, after {after}, {settings.max_hedges} more)"
+
+
+class _Below(Policy):
+    """A hedge in a stack: it refuses calls of what nothing around it declares safe to repeat.
+
+    Not when it is bound: a policy that is put around it later may say so.
+    """
+
+    kind = Hedge.kind
+    why_no_streams = Hedge.why_no_streams
+
+    def __init__(self, hedge: Hedge, outer: tuple[Policy, ...]) -> None:
+        self._hedge = hedge
+        self._outer = outer
+
+    def bind(self, call: Callable[..., Any], fn: Callable[..., Any]) -> Callable[..., Any]:
+        hedge = self._hedge
+        calls = hedge._calls(call, fn, asynchronous=False)
+        if not hedge.may_repeat(self._outer):
+            return drivers.refused(hedge, fn)
+        return drivers.hedged(hedge, calls, hedge._count_call(self._outer))
+
+    def bind_async(
+        self, call: Callable[..., Awaitable[Any]], fn: Callable[..., Any]
+    ) -> Callable[..., Awaitable[Any]]:
+        hedge = self._hedge
+        calls = hedge._calls(call, fn, asynchronous=True)
+        if not hedge.may_repeat(self._outer):
+            return drivers.refused_async(hedge, fn)
+        return drivers.hedged_async(hedge, calls, hedge._count_call(self._outer))

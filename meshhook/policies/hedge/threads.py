@@ -1,0 +1,112 @@
+"""The attempts of a sync call: a worker thread each, with a copy of the context of the caller.
+
+Nothing stops a thread. When the call has its answer, the attempts that are left run on until they
+end by themselves; they are counted, and keep their places until then.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextvars import copy_context
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from meshhook.policies.hedge.race import Ended
+from meshhook.runtime.workers import Job
+
+if TYPE_CHECKING:
+    from meshhook.policies.hedge.policy import Hedge
+
+Calls = tuple[Callable[..., Any], ...]
+
+
+class Attempt(Job):
+    """One attempt. It goes into ``line`` when it has ended, or is discarded if it was given up."""
+
+    __slots__ = ("_policy", "line", "number")
+
+    line: SimpleQueue[Attempt]
+    number: int
+    _policy: Hedge
+
+    def deliver(self) -> None:
+        """Tell the caller."""
+        self.line.put(self)
+
+    def end(self) -> Ended:
+        """Return how it ended, once."""
+        error, self._error = self._error, None
+        return Ended(self.number, self._result, error)
+
+    def run_on(self, policy: Hedge) -> None:
+        """Go on without anybody who waits. It has been counted as running on already."""
+        self._policy = policy
+        self.on_end = self._discard
+        if self.is_handed_over and self.give_up():
+            return
+        self.on_end = _nothing
+        policy.extras.ended()
+        if self.is_handed_over:
+            self._discard_result(policy)
+
+    def _discard(self) -> None:
+        self.on_end = _nothing  # or the attempt would hold itself
+        self._policy.extras.ended()
+        self._discard_result(self._policy)
+
+    def _discard_result(self, policy: Hedge) -> None:
+        _, result, error = self.end()
+        if error is None:
+            policy.discard(result)
+
+
+class Threads:
+    """The attempts of one call."""
+
+    __slots__ = ("_args", "_calls", "_kwargs", "_line", "_policy", "_running")
+
+    def __init__(self, policy: Hedge, calls: Calls, args: Any, kwargs: dict[str, Any]) -> None:
+        self._policy = policy
+        self._calls = calls
+        self._args = args
+        self._kwargs = kwargs
+        self._line: SimpleQueue[Attempt] = SimpleQueue()
+        self._running: dict[int, Attempt] = {}
+
+    def start(self, number: int) -> None:
+        """Start an attempt."""
+        job = Attempt(copy_context(), self._calls[number], self._args, self._kwargs)
+        job.number = number
+        job.line = self._line
+        self._running[number] = job
+        try:
+            job.start()
+        except Exception:
+            del self._running[number]
+            raise
+
+    def running(self) -> int:
+        """Return how many attempts have not been handed out by ``next``."""
+        return len(self._running)
+
+    async def next(self, seconds: float | None) -> Ended | None:
+        """Wait for an attempt to end, at most so long. Blocks the thread, and never suspends."""
+        timeout = None if seconds is None else min(seconds, threading.TIMEOUT_MAX)
+        try:
+            job = self._line.get(timeout=timeout)
+        except Empty:
+            return None
+        del self._running[job.number]
+        return job.end()
+
+    def leave(self, held: int) -> None:
+        """Let what is still running run on."""
+        self._policy.extras.leave(held, len(self._running))
+        for job in self._running.values():
+            job.run_on(self._policy)
+        self._running.clear()
+
+
+def _nothing() -> None:
+    """Do nothing: it has been counted."""
