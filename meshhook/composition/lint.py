@@ -206,9 +206,20 @@ def bulkhead_outside_retry(stack: Stack) -> Found:
             yield bulkhead, retry
 
 
+def hedge_of_unrepeatable(stack: Stack) -> Found:
+    """Find hedges of what nothing declares safe to repeat."""
+    for place, hedge in enumerate(stack):
+        if hedge.kind != "hedge" or hedge.settings.idempotent:
+            continue
+        if not has(stack[:place], "idempotent"):
+            yield hedge, hedge
+
+
 def hedge_outside_idempotent(stack: Stack) -> Found:
-    """Find hedges whose second call only waits for the first."""
-    return pairs(stack, "hedge", "idempotent")
+    """Find hedges whose second call only waits for the first; alternatives may be other calls."""
+    for hedge, idempotent in pairs(stack, "hedge", "idempotent"):
+        if not hedge.settings.alternatives:
+            yield hedge, idempotent
 
 
 def chaos_outermost(stack: Stack) -> Found:
@@ -255,6 +266,12 @@ RULES: tuple[Rule, ...] = (
         "{inner} lets go of the key after each failed attempt, so others may execute it between "
         "the attempts of {outer}, each with attempts of its own",
         "put idempotent outside of the retry",
+    ),
+    Rule(
+        "hedge-of-unrepeatable",
+        hedge_of_unrepeatable,
+        "{outer} would run a call several times, and nothing says that it may, so it refuses all",
+        "give the hedge idempotent=True if calls may be repeated, or put idempotent outside of it",
     ),
     Rule(
         "hedge-outside-idempotent",

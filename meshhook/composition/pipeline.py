@@ -71,24 +71,21 @@ class Pipeline:
         if is_async(fn):
             raise TypeError(f"{fn!r} is async: use `await pipeline.acall(fn, ...)`")
         refuse_streams(fn, "a pipeline")
-        call: Callable[..., Any] = guard.with_a_frame(fn)
-        for policy in self._used():
-            call = policy.bind(call, fn)
+        call = guard._chain(fn, fn, self._used(), "sync")[0]
         return call(*args, **kwargs)  # type: ignore[no-any-return]
 
     async def acall(self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call ``fn``, which is async or returns an awaitable, under the policies."""
         refuse_streams(fn, "a pipeline")
-        call: Callable[..., Awaitable[Any]] = fn if is_async(fn) else awaiting(fn)
-        for policy in self._used():
-            call = policy.bind_async(call, fn)
-        return await call(*args, **kwargs)  # type: ignore[no-any-return]
+        call = fn if is_async(fn) else awaiting(fn)
+        chain = guard._chain(call, fn, self._used(), "async")[0]
+        return await chain(*args, **kwargs)  # type: ignore[no-any-return]
 
-    def _used(self) -> Iterator[Policy]:
-        """Give the policies from the inside, each with a name to go by."""
+    def _used(self) -> tuple[Policy, ...]:
+        """Return the policies, each with a name to go by."""
         for policy in reversed(self._policies):
             policy._take_name()
-            yield policy
+        return self._policies
 
     def _check(self, policies: tuple[Policy, ...]) -> None:
         if self.strict_order:
