@@ -144,7 +144,7 @@ def test_every_event_becomes_a_record(records: list[logging.LogRecord], kind: An
     """Each has a name of its own, a message, and all of its fields."""
     fields = {field.name: field for field in dataclasses.fields(kind)}
     values: dict[str, Any] = {name: name for name in fields}
-    values |= {name: 1.5 for name in fields if name in ("timeout", "late", "retry_after")}
+    values |= {name: 1.5 for name in fields if name in ("timeout", "late", "retry_after", "delay")}
     events.emit(kind(**values))
     (record,) = records
     snake = "".join(f"_{c.lower()}" if c.isupper() else c for c in kind.__name__).lstrip("_")
