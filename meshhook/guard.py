@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import wrapt
 
-from meshhook.colour import is_async, refuse_generators
+from meshhook.colour import Colour, colour_of, is_old_coroutine, not_for_streams
 
 if TYPE_CHECKING:
     from meshhook.policy import Policy
@@ -32,6 +32,14 @@ GIL_ENABLED: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 PLAIN: set[type] = {type(None), bool, int, float, str, bytes, dict, list, tuple}
 """Result types known not to be awaitable; learned as they are seen, see :func:`check_result`."""
 _PLAIN_LIMIT = 1_000
+
+_BINDS: dict[Colour, str] = {
+    "sync": "bind",
+    "async": "bind_async",
+    "stream": "bind_stream",
+    "async stream": "bind_async_stream",
+}
+"""The methods of a policy that make its drivers; those of streams are generator functions."""
 
 
 class Guard(wrapt.FunctionWrapper):  # type: ignore[type-arg]
@@ -87,14 +95,14 @@ class Guard(wrapt.FunctionWrapper):  # type: ignore[type-arg]
         return self
 
 
-def attach(fn: Any, policy: Policy) -> Any:
-    """Put ``policy`` around ``fn``, outside of the policies that it has already."""
+def attach(fn: Any, *policies: Policy) -> Any:
+    """Put ``policies``, the outermost first, around ``fn`` and the policies that it has already."""
     if issubclass(type(fn), (classmethod, staticmethod)):
-        return type(fn)(attach(fn.__func__, policy))
+        return type(fn)(attach(fn.__func__, *policies))
     if type(fn).__mro__[1:2] == (Guard,):
-        return _compile(fn.__wrapped__, (policy, *fn._self_policies))
-    refuse_what_cannot_be_guarded(fn, policy.kind)
-    return _compile(fn, (policy,))
+        return _compile(fn.__wrapped__, (*policies, *fn._self_policies))
+    refuse_what_cannot_be_guarded(fn, policies[0].kind)
+    return _compile(fn, policies)
 
 
 def is_target(thing: Any) -> bool:
@@ -141,7 +149,7 @@ def check_result(result: Any) -> None:
 
 
 def refuse_what_cannot_be_guarded(fn: Any, kind: str) -> None:
-    """Raise TypeError for what is no callable, for classes and for generator functions."""
+    """Raise TypeError for what is no callable, for classes and for old coroutines."""
     if not callable(fn):
         raise TypeError(f"@{kind} decorates a function or another callable, got {fn!r}")
     if inspect.isclass(fn):
@@ -149,12 +157,15 @@ def refuse_what_cannot_be_guarded(fn: Any, kind: str) -> None:
             f"@{kind} cannot decorate the class {fn.__qualname__}: decorate its methods, or a "
             "function that makes the instances"
         )
-    refuse_generators(fn, kind)
+    if colour_of(fn) == "stream" and is_old_coroutine(fn):
+        raise not_for_streams(
+            fn, kind, "types.coroutine made it awaitable, so write it as an `async def`"
+        )
 
 
 def _compile(fn: Any, policies: tuple[Policy, ...]) -> Any:
-    asynchronous = is_async(fn)
-    chain, shown = _chain(fn, fn, policies, asynchronous=asynchronous)
+    colour = colour_of(fn)
+    chain, shown = _chain(fn, fn, policies, colour)
     body: dict[str, Any] = {
         "__slots__": (),
         "__call__": _static(chain),
@@ -164,10 +175,10 @@ def _compile(fn: Any, policies: tuple[Policy, ...]) -> Any:
     if type(fn) is not types.FunctionType:
         body["__get__"] = _bind_nothing
         if _binds(fn):
-            bound = _bound_call(fn, asynchronous=asynchronous)
+            bound = _bound_call(fn, asynchronous=colour == "async")
             chains = body["_self_chains"] = [chain]
             body["__get__"] = _bind_descriptor(
-                fn, chains, lambda: _chain(bound, fn, policies, asynchronous=asynchronous)[0]
+                fn, chains, lambda: _chain(bound, fn, policies, colour)[0]
             )
     return type("Guard", (Guard,), body)(fn, _unused)
 
@@ -183,19 +194,19 @@ def _chain(
     innermost: Callable[..., Any],
     fn: Callable[..., Any],
     policies: tuple[Policy, ...],
-    *,
-    asynchronous: bool,
+    colour: Colour,
 ) -> tuple[Callable[..., Any], dict[str, Any]]:
     """Put the drivers of ``policies`` around ``innermost``; the outermost looks like ``fn``.
 
     Return it, and what the drivers show as their attributes; it shows all of them.
     """
-    call = innermost if asynchronous else with_a_frame(innermost)
+    call = with_a_frame(innermost) if colour == "sync" else innermost
     shown: dict[str, Any] = {}
-    for policy in reversed(policies):
-        call = policy.bind_async(call, fn) if asynchronous else policy.bind(call, fn)
+    for at in reversed(range(len(policies))):
+        policy = policies[at].below(policies[:at])
+        call = getattr(policy, _BINDS[colour])(call, fn)
         shown |= vars(call)
-    if asynchronous and not inspect.iscoroutinefunction(call):
+    if colour == "async" and not inspect.iscoroutinefunction(call):
         call = _as_coroutine_function(call)
     try:
         functools.update_wrapper(call, fn)

@@ -2,8 +2,8 @@
 
 A policy is a plain object with a name, frozen settings and state. It decorates functions
 (``@policy``), runs a call directly (``policy.call``, ``await policy.acall``), shows its ``stats()``
-and can be ``reset()``. Around a function it is a *driver*: a closure that ``bind`` or
-``bind_async`` makes once, when the function is decorated.
+and can be ``reset()``. Around a function it is a *driver*: a closure that ``bind``,
+``bind_async``, ``bind_stream`` or ``bind_async_stream`` makes once, when the function is decorated.
 
 A policy without a name is a pattern: each function that it decorates gets a policy of its own,
 named after the function, so that nothing is shared by accident. A named one is shared by all that
@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, ParamSpec, Self, TypeVar
 
 from meshhook import guard
-from meshhook.colour import is_async, refuse_generators
+from meshhook.colour import is_async, not_for_streams, refuse_streams
 from meshhook.errors import ConfigurationError
 from meshhook.registry import Registry
 from meshhook.settings import printable
@@ -34,6 +34,9 @@ class Policy:
 
     kind: ClassVar[str]
     """What the policy is called in errors, events and statistics, such as ``circuit_breaker``."""
+
+    why_no_streams: ClassVar[str] = "it gives items while it is iterated, and no result when called"
+    """What the error says where the policy is put around a generator function, and cannot be."""
 
     def __init__(self, settings: Any, registry: Registry) -> None:
         self.settings = settings
@@ -98,6 +101,13 @@ class Policy:
             fn = type(fn)
         return f"{getattr(fn, '__module__', None) or '?'}.{fn.__qualname__}"
 
+    def below(self, outer: tuple[Policy, ...]) -> Policy:
+        """Return what binds this policy in a stack, below ``outer``: a policy that looks at them.
+
+        A stack is bound anew with each policy that is put around it.
+        """
+        return self
+
     def bind(self, call: Callable[..., Any], fn: Callable[..., Any]) -> Callable[..., Any]:
         """Make the driver around ``call``, which ends in the sync function ``fn``.
 
@@ -111,6 +121,20 @@ class Policy:
         """Make the driver around ``call``, which ends in the async function ``fn``."""
         raise NotImplementedError
 
+    def bind_stream(self, call: Callable[..., Any], fn: Callable[..., Any]) -> Callable[..., Any]:
+        """Make the driver around ``call``, which ends in the generator function ``fn``.
+
+        It is a generator function: see :mod:`meshhook.runtime.streams`. A policy that has none
+        refuses streams, by default.
+        """
+        raise not_for_streams(fn, self.kind, self.why_no_streams)
+
+    def bind_async_stream(
+        self, call: Callable[..., Any], fn: Callable[..., Any]
+    ) -> Callable[..., Any]:
+        """Make the driver around ``call``, which ends in the async generator function ``fn``."""
+        raise not_for_streams(fn, self.kind, self.why_no_streams)
+
     def longest(self, inner: float) -> float:
         """Return the most seconds that a call takes whose inside takes ``inner`` at most.
 
@@ -122,16 +146,16 @@ class Policy:
         """Call the sync function ``fn`` under this policy."""
         if is_async(fn):
             raise TypeError(f"{fn!r} is async: use `await policy.acall(fn, ...)`")
-        refuse_generators(fn, self.kind)
+        refuse_streams(fn, self.kind)
         self._take_name()
         guarded = self.bind(guard.with_a_frame(fn), fn)
         return guarded(*args, **kwargs)  # type: ignore[no-any-return]
 
     async def acall(self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call ``fn``, which is async or returns an awaitable, under this policy."""
-        refuse_generators(fn, self.kind)
+        refuse_streams(fn, self.kind)
         self._take_name()
-        call = fn if is_async(fn) else _awaiting(fn)
+        call = fn if is_async(fn) else awaiting(fn)
         return await self.bind_async(call, fn)(*args, **kwargs)  # type: ignore[no-any-return]
 
     def stats(self) -> Stats:
@@ -151,7 +175,9 @@ class Policy:
         return f"<{self.describe()}>"
 
 
-def _awaiting(fn: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+def awaiting(fn: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+    """Make an async function of one that returns awaitables."""
+
     async def call(*args: Any, **kwargs: Any) -> Any:
         result = fn(*args, **kwargs)
         if not inspect.isawaitable(result):

@@ -156,6 +156,19 @@ class Circuit:
             return self._settle_trial(phase, permit, now, failed=failed or too_slow)
         return None
 
+    def pause(self, permit: Permit, now: float) -> float:
+        """Stop the clock of a call that others hold up; return the time that it has taken."""
+        if isinstance(permit.phase, Closed):
+            permit.started = permit.phase.running.pop(permit, permit.started)
+        return max(0.0, now - permit.started)
+
+    def resume(self, permit: Permit, taken: float, now: float) -> None:
+        """Let the clock of a call go on from the time that it had taken."""
+        permit.started = now - taken
+        if isinstance(permit.phase, Closed) and permit not in permit.phase.overdue:
+            # Calls that began later may be before it: then it is found overdue a little later.
+            permit.phase.running[permit] = permit.started
+
     def ignore(self, permit: Permit | Phase, now: float) -> None:
         """Settle a call that counts as nothing: give back what it held."""
         self._end(permit, now)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import meshhook as mh
+from tests import streams
 from tests.colours import Colour
 from tests.policies.breaker_paths import breaker_on, in_threads, on_every_path
 
@@ -125,22 +126,18 @@ def test_a_generator_that_is_closed_early_is_no_failure(
     assert (stats.state, stats.failures, stats.ignored) == ("closed", 0, 1)
 
 
-def test_generator_functions_are_refused(colour: Colour, registry: mh.Registry) -> None:
-    """To call one does nothing yet, which is no success of what it will do."""
-
-    def rows() -> Iterator[int]:
-        yield 1
-
-    async def rows_async() -> AsyncIterator[int]:
-        yield 1
-
-    fn: Any = rows if colour.name == "sync" else rows_async
-    breaker = mh.circuit_breaker("db", registry=registry)
-    with pytest.raises(TypeError, match=r"cannot decorate the generator function .*rows"):
-        breaker(fn)
-    with pytest.raises(TypeError, match=r"cannot decorate the generator function .*rows"):
-        colour.call(breaker.call if colour.name == "sync" else breaker.acall, fn)
+def test_a_generator_is_no_instant_success(colour: Colour, registry: mh.Registry) -> None:
+    """To call one does nothing yet, which is no success of what it will do; nor is an item."""
+    breaker = mh.circuit_breaker("db", failure_threshold=1, registry=registry)
+    rows = breaker(streams.paint(colour, streams.failing([1], OSError("gone"))))
+    reader = streams.Reader(colour, rows())
     assert breaker.stats().calls == 0
+    assert reader.next() == 1
+    assert breaker.stats().calls == 0
+    with pytest.raises(OSError, match="gone"):
+        reader.next()
+    stats = breaker.stats()
+    assert (stats.state, stats.successes, stats.failures) == ("open", 0, 1)
 
 
 @pytest.mark.parametrize("given", [Odd, (Odd,), [Odd, KeyError]], ids=["bare", "tuple", "list"])

@@ -209,7 +209,7 @@ def test_generators_have_no_direct_form(store: Any) -> None:
     def numbers() -> Any:
         yield 1
 
-    with pytest.raises(TypeError, match="cannot decorate the generator function"):
+    with pytest.raises(TypeError, match="cannot run the generator function"):
         mh.idempotent(store=store, name="direct", registry=mh.Registry()).run("k", numbers)
 
 

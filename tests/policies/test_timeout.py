@@ -380,20 +380,6 @@ def test_async_functions_have_no_such_mode(mode: Any) -> None:
         mh.timeout(1.0, mode=mode)(fn)
 
 
-def test_generators_are_refused(colour: Colour) -> None:
-    """Their bodies run while they are iterated."""
-
-    def sync_generator() -> Iterator[int]:
-        yield 1
-
-    async def async_generator() -> Any:
-        yield 1
-
-    fn: Any = sync_generator if colour.name == "sync" else async_generator
-    with pytest.raises(TypeError, match="cannot decorate the generator function"):
-        mh.timeout(fn)
-
-
 @pytest.mark.parametrize("mode", [*SYNC_MODES, "cooperative"])
 def test_a_sync_function_must_not_return_an_awaitable(mode: Any) -> None:
     """Nothing of what it does would be limited."""

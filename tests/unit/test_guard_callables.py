@@ -259,12 +259,39 @@ GENERATORS = [
 
 
 @pytest.mark.parametrize("generator", GENERATORS, ids=repr)
-def test_generators_are_refused(breaker: Any, generator: Any) -> None:
+def test_streams_are_refused_by_a_policy_that_can_do_nothing_for_them(generator: Any) -> None:
     """Generator functions of every kind fail at decoration, with the reason and the way out."""
+    once = mh.idempotent("{0}", name="once", registry=mh.Registry())
     with pytest.raises(
-        TypeError, match=r"@circuit_breaker cannot decorate the generator function .*; decorate the"
+        TypeError, match=r"@idempotent cannot decorate the generator function .*; decorate the"
     ):
-        breaker(generator)
+        once(generator)
+
+
+@pytest.mark.parametrize(
+    "generator", [each for each in GENERATORS if each is not old_coroutine], ids=repr
+)
+def test_streams_of_every_kind_are_guarded(breaker: Any, generator: Any) -> None:
+    """They give their items, keep their colour, and are one call of the policy."""
+    guarded = breaker(generator)
+    if isinstance(guarded, (staticmethod, classmethod)):
+        guarded = guarded.__func__
+    called = guarded()
+    if inspect.isasyncgen(called):
+
+        async def read() -> list[int]:
+            return [item async for item in called]
+
+        assert asyncio.run(read()) == [1]
+    else:
+        assert list(called) == [1]
+    assert breaker.stats().successes == 1
+
+
+def test_an_old_coroutine_is_refused(breaker: Any) -> None:
+    """It is a generator function that is awaited, and of no colour."""
+    with pytest.raises(TypeError, match=r"types\.coroutine made it awaitable.*`async def`"):
+        breaker(old_coroutine)
 
 
 @pytest.mark.parametrize("generator", GENERATORS[:10], ids=repr)

@@ -14,10 +14,10 @@ from collections.abc import Awaitable, Callable, Hashable, Iterator
 from typing import Any, ParamSpec, Self, TypeVar
 
 from meshhook import blocks, events, guard
-from meshhook.errors import CircuitOpenError
+from meshhook.errors import CircuitOpenError, ConfigurationError
 from meshhook.family import Family
 from meshhook.keys import compile_key
-from meshhook.policies.circuit_breaker import drivers
+from meshhook.policies.circuit_breaker import drivers, stream_drivers
 from meshhook.policies.circuit_breaker.judgement import time_open, verdict
 from meshhook.policies.circuit_breaker.settings import BreakerSettings
 from meshhook.policies.circuit_breaker.stats import BreakerStats, circuit_stats, family_stats
@@ -110,6 +110,34 @@ class CircuitBreaker(Policy):
             return drivers.windowed_async(self, self._circuit, call)
         return drivers.straight_async(self, self._circuit, call)
 
+    def bind_stream(self, call: Callable[..., Any], fn: Callable[..., Any]) -> Callable[..., Any]:
+        """Make the driver of a generator function."""
+        return stream_drivers.stream(self, self._holds(fn), call)
+
+    def bind_async_stream(
+        self, call: Callable[..., Any], fn: Callable[..., Any]
+    ) -> Callable[..., Any]:
+        """Make the driver of an async generator function."""
+        return stream_drivers.stream_async(self, self._holds(fn), call)
+
+    def _holds(self, fn: Callable[..., Any]) -> stream_drivers.Hold:
+        """Return what finds the circuit of a stream, and keeps it until it is let go."""
+        if self.settings.record_result is not None:
+            raise ConfigurationError(
+                f"record_result judges what a call returns, and {self.default_name(fn)} is a "
+                "generator function: leave it out, and raise an exception in the stream"
+            )
+        family, key = self._family, self.settings.key
+        if family is None or key is None:
+            circuit = self._circuit
+            return lambda _args, _kwargs: circuit
+        key_of = compile_key(key, fn)
+        return lambda args, kwargs: family.hold(key_of(args, kwargs))
+
+    def _let_go(self, circuit: Circuit) -> None:
+        if self._family is not None:
+            self._family.let_go(circuit)
+
     def _is_straight(self) -> bool:
         """Tell whether a success needs no lock: nothing to time, nothing to judge, and a GIL."""
         return (
@@ -157,6 +185,14 @@ class CircuitBreaker(Policy):
     def _roll(self, circuit: Circuit, phase: Phase) -> None:
         with self._lock:
             circuit.roll(phase, time.monotonic())
+
+    def _pause(self, circuit: Circuit, permit: Permit) -> float:
+        with self._lock:
+            return circuit.pause(permit, time.monotonic())
+
+    def _resume(self, circuit: Circuit, permit: Permit, taken: float) -> None:
+        with self._lock:
+            circuit.resume(permit, taken, time.monotonic())
 
     def _settle_result(self, circuit: Circuit, permit: Permit, *, failed: bool) -> None:
         self._settle(circuit, permit, failed=failed, exc=None)

@@ -16,7 +16,7 @@ from typing import Any, ParamSpec, Self, TypeVar, overload
 
 from meshhook import events, guard
 from meshhook.canonical import digest
-from meshhook.colour import is_async, refuse_generators
+from meshhook.colour import is_async, refuse_streams
 from meshhook.errors import (
     ConfigurationError,
     IdempotencyError,
@@ -77,6 +77,7 @@ class Idempotent(Policy):
     """
 
     kind = "idempotent"
+    why_no_streams = "there is no result to keep, and items that were given cannot be given again"
     settings: IdempotentSettings
 
     def __init__(self, settings: IdempotentSettings, registry: Registry) -> None:
@@ -149,7 +150,7 @@ class Idempotent(Policy):
         """Execute the sync ``fn`` once for ``key``, which is given here and not by a template."""
         if is_async(fn):
             raise TypeError(f"{fn!r} is async: use `await policy.arun(key, fn, ...)`")
-        refuse_generators(fn, self.kind)
+        refuse_streams(fn, self.kind)
         reading = self._direct(key, fn, args, kwargs)
         return drivers.answer(self, *reading, fn, args, kwargs)  # type: ignore[no-any-return]
 

@@ -21,8 +21,9 @@ def timeout(seconds: Callable[P, R], /) -> Callable[P, R]: ...
 
 @overload
 def timeout(
-    seconds: Duration = 30.0,
+    seconds: Duration | None = 30.0,
     *,
+    per_item: Duration | None = None,
     mode: Mode = "auto",
     message: str | None = None,
     name: str | None = None,
@@ -32,8 +33,9 @@ def timeout(
 
 
 def timeout(
-    seconds: Callable[..., Any] | Duration = 30.0,
+    seconds: Callable[..., Any] | Duration | None = 30.0,
     *,
+    per_item: Duration | None = None,
     mode: Mode = "auto",
     message: str | None = None,
     name: str | None = None,
@@ -61,6 +63,10 @@ def timeout(
 
     Args:
         seconds: the limit, in seconds (or ``timedelta``, or text such as ``"250ms"``). Default 30.
+            None is for streams that have a limit for each item alone.
+        per_item: for generator functions, sync and async: the limit for each item, in seconds.
+            ``seconds`` is for all items together then. Only the time inside of the generator
+            counts, and between two items nothing is limited: that time is the consumer's.
         mode: how a sync function is stopped. Async functions know ``"auto"`` and ``"cooperative"``.
         message: the text of the error, instead of one that tells what took how long.
         name: shared by all timeouts of that name in the registry; without one, each function that
@@ -82,6 +88,7 @@ def timeout(
         return timeout()(seconds)  # type: ignore[type-var]
     settings = timeout_settings(
         seconds=seconds,  # type: ignore[arg-type]
+        per_item=per_item,
         mode=mode,
         message=message,
         max_abandoned=max_abandoned,

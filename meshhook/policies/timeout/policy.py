@@ -9,8 +9,10 @@ ran out; one that the called code raises on its own account goes through untouch
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, NamedTuple, ParamSpec, Self, TypeVar
 
 from meshhook import blocks, events, forks
@@ -21,7 +23,7 @@ from meshhook.errors import (
     RejectedError,
     TimeoutError,
 )
-from meshhook.policies.timeout import async_drivers, drivers
+from meshhook.policies.timeout import async_drivers, drivers, stream_drivers
 from meshhook.policies.timeout.settings import (
     ASYNC_MODES,
     HAS_SIGNALS,
@@ -35,6 +37,15 @@ from meshhook.runtime.workers import Abandoned
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_DRIVERS: dict[str, Callable[..., Callable[..., Any]]] = {
+    "auto": partial(drivers.signalled, or_threaded=True) if HAS_SIGNALS else drivers.threaded,
+    "thread": drivers.threaded,
+    "signal": drivers.signalled,
+    "interrupt": drivers.interrupted,
+    "process": drivers.in_process,
+    "cooperative": drivers.cooperative,
+}
 
 
 class _Block(NamedTuple):
@@ -66,33 +77,47 @@ class Timeout(Policy):
 
     def bind(self, call: Callable[..., Any], fn: Callable[..., Any]) -> Callable[..., Any]:
         """Make the sync driver of the mode."""
+        self._refuse_per_item(self.default_name(fn))
+        return _DRIVERS[self.settings.mode](self, call, fn)
+
+    def bind_stream(self, call: Callable[..., Any], fn: Callable[..., Any]) -> Callable[..., Any]:
+        """Make the driver of a generator function."""
         mode = self.settings.mode
-        if mode == "auto":
-            if HAS_SIGNALS:
-                return drivers.signalled(self, call, fn, or_threaded=True)
-            return drivers.threaded(self, call, fn)
-        make = {
-            "thread": drivers.threaded,
-            "signal": drivers.signalled,
-            "interrupt": drivers.interrupted,
-            "process": drivers.in_process,
-            "cooperative": drivers.cooperative,
-        }[mode]
-        return make(self, call, fn)
+        if mode == "process":
+            raise ConfigurationError(
+                f"mode='process' cannot limit the generator function {self.default_name(fn)}: a "
+                "generator cannot be in two processes; leave mode out, or use mode='interrupt'"
+            )
+        return stream_drivers.stream(self, _DRIVERS[mode], call, fn)
 
     def bind_async(
         self, call: Callable[..., Awaitable[Any]], fn: Callable[..., Any]
     ) -> Callable[..., Awaitable[Any]]:
         """Make the async driver."""
+        self._refuse_per_item(self.default_name(fn))
+        driver: Callable[..., Awaitable[Any]] = self._async_driver(fn)(self, call, fn)
+        return driver
+
+    def bind_async_stream(
+        self, call: Callable[..., Any], fn: Callable[..., Any]
+    ) -> Callable[..., Any]:
+        """Make the driver of an async generator function."""
+        return stream_drivers.stream_async(self, self._async_driver(fn), call, fn)
+
+    def _async_driver(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         mode = self.settings.mode
         if mode not in ASYNC_MODES:
             raise ConfigurationError(
                 f"mode={mode!r} cannot stop the async function {self.default_name(fn)}: a task is "
                 "cancelled; leave mode out, or use mode='cooperative'"
             )
-        if mode == "cooperative":
-            return async_drivers.cooperative(self, call, fn)
-        return async_drivers.cancelling(self, call, fn)
+        return async_drivers.cooperative if mode == "cooperative" else async_drivers.cancelling
+
+    def _refuse_per_item(self, subject: str) -> None:
+        if self.settings.per_item is not None:
+            raise ConfigurationError(
+                f"per_item is for generator functions, and {subject} is none: say seconds= instead"
+            )
 
     def refuse_process(self, call: Callable[..., Any], fn: Callable[..., Any]) -> None:
         """Raise if ``call`` cannot be made in another process, as far as can be told by now."""
@@ -132,20 +157,23 @@ class Timeout(Policy):
     ) -> TimeoutError:
         """Count a call that ran out of time, and build its error."""
         seconds = self.settings.seconds
-        text = f"{self._subject(fn)} did not end within "
+        text = "did not end within "
         if latest < began + seconds:
             limit = latest - began
             text += f"{limit:.3g} s, all that an outer deadline left of its {seconds:.3g} s"
         else:
             limit = seconds
             text += f"{seconds:.3g} s"
-        text += (
-            "; it goes on running in its thread"
-            if abandoned
-            else "; give it more time or less to do"
+        return self.ran_out(fn, text, limit, abandoned=abandoned)
+
+    def ran_out(self, fn: Any, what: str, limit: float, *, abandoned: bool) -> TimeoutError:
+        """Count what ran out of time, and build the error that says ``what`` it did not do."""
+        advice = (
+            "it goes on running in its thread" if abandoned else "give it more time or less to do"
         )
         self._count_timeout(limit, abandoned=abandoned)
-        return TimeoutError(self.settings.message or text, name=self.name, timeout=limit)
+        text = self.settings.message or f"{self._subject(fn)} {what}; {advice}"
+        return TimeoutError(text, name=self.name, timeout=limit)
 
     def _count_timeout(self, limit: float, *, abandoned: bool = False) -> None:
         self.tally.timed_out += 1
@@ -237,6 +265,7 @@ class Timeout(Policy):
         self._leave(exc)
 
     def _enter(self, *, is_cancelling: bool) -> None:
+        self._refuse_per_item("a block")
         self._take_name()
         began = time.monotonic()
         latest = began + self.settings.seconds
@@ -270,7 +299,8 @@ class Timeout(Policy):
         return TimeoutStats(
             policy=self.kind,
             name=self.name,
-            seconds=self.settings.seconds,
+            seconds=None if self.settings.seconds == math.inf else self.settings.seconds,
+            per_item=self.settings.per_item,
             mode=self.settings.mode,
             abandoned=self.abandoned.running,
             abandoned_total=self.abandoned.total,
@@ -285,4 +315,7 @@ class Timeout(Policy):
 
     def describe(self) -> str:
         """Return kind, name, limit and mode."""
-        return f"timeout({self.name!r}, {self.settings.seconds:.3g} s, {self.settings.mode})"
+        seconds, per_item = self.settings.seconds, self.settings.per_item
+        limits = [] if seconds == math.inf else [f"{seconds:.3g} s"]
+        limits += [] if per_item is None else [f"{per_item:.3g} s per item"]
+        return f"timeout({self.name!r}, {', '.join(limits)}, {self.settings.mode})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
@@ -21,13 +22,20 @@ class TimeoutSettings:
     """What a timeout was given, checked."""
 
     seconds: float
+    """Infinite, if there is only a limit for each item."""
     mode: str
     message: str | None
     max_abandoned: int
+    per_item: float | None = None
 
 
 def timeout_settings(
-    *, seconds: Duration, mode: str, message: Any, max_abandoned: int
+    *,
+    seconds: Duration | None,
+    mode: str,
+    message: Any,
+    max_abandoned: int,
+    per_item: Duration | None = None,
 ) -> TimeoutSettings:
     """Check all settings of a timeout."""
     choice("mode", mode, get_args(Mode))
@@ -37,9 +45,27 @@ def timeout_settings(
         )
     if message is not None and (not isinstance(message, str) or not message):
         raise wrong("message", message, "text that is not empty, or None")
+    total, each = _limits(seconds, per_item)
     return TimeoutSettings(
-        seconds=duration("seconds", seconds),
+        seconds=total,
+        per_item=each,
         mode=mode,
         message=message,
         max_abandoned=count("max_abandoned", max_abandoned),
     )
+
+
+def _limits(seconds: Duration | None, per_item: Duration | None) -> tuple[float, float | None]:
+    if per_item is None:
+        if seconds is None:
+            raise wrong("seconds", None, "a duration, or per_item given with it, for streams")
+        return duration("seconds", seconds), None
+    each = duration("per_item", per_item)
+    total = math.inf if seconds is None else duration("seconds", seconds)
+    if each > total:
+        raise wrong(
+            "per_item",
+            per_item,
+            f"no longer than seconds={total:g}, the limit of all items; give more seconds, or None",
+        )
+    return total, each

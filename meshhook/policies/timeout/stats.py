@@ -16,9 +16,10 @@ class TimeoutStats(Stats):
     timed_out. ``failures`` raised an exception of their own within the limit; ``ignored`` were
     cancelled or interrupted from outside. ``rejected`` calls never started. ``abandoned`` of the
     calls whose caller has gone are still running; ``abandoned_total`` says how many ever were.
+    A stream is one call; ``seconds`` is None if there is only a limit ``per_item``.
     """
 
-    seconds: float
+    seconds: float | None
     mode: str
     calls: int
     successes: int
@@ -28,6 +29,7 @@ class TimeoutStats(Stats):
     rejected: int
     abandoned: int
     abandoned_total: int
+    per_item: float | None = None
 
 
 class Tally(Counters):
