@@ -17,6 +17,7 @@ from meshhook.keys import KeyOf
 from meshhook.policies.circuit_breaker.judgement import is_failure
 from meshhook.rules.breaker import Circuit
 from meshhook.rules.phases import Permit
+from meshhook.tracebacks import hide_this_frame
 
 if TYPE_CHECKING:
     from meshhook.policies.circuit_breaker.policy import CircuitBreaker
@@ -180,6 +181,7 @@ def _run(
         failed = is_failure(breaker.settings, breaker._name, result)
     except BaseException as exc:
         breaker._settle_error(circuit, permit, exc)
+        hide_this_frame(exc)
         raise
     breaker._settle_result(circuit, permit, failed=failed)
     return result
@@ -198,6 +200,7 @@ async def _run_async(
         failed = is_failure(breaker.settings, breaker._name, result)
     except BaseException as exc:
         breaker._settle_error(circuit, permit, exc)
+        hide_this_frame(exc)
         raise
     breaker._settle_result(circuit, permit, failed=failed)
     return result

@@ -18,6 +18,7 @@ from meshhook.policies.idempotent.obtaining import is_other_call, obtain, other_
 from meshhook.runtime.aio import ASYNCIO
 from meshhook.runtime.blocking import BLOCKING, run_blocking
 from meshhook.stores.protocol import Stored
+from meshhook.tracebacks import hide_this_frame
 
 if TYPE_CHECKING:
     from meshhook.policies.idempotent.names import At
@@ -127,6 +128,7 @@ def execute(
         claim.leave()
         if claim.is_to_be_released() and not _ended_at_once(policy, claim, *_RELEASED):
             run_blocking(release(policy, BLOCKING, claim, exc))
+        hide_this_frame(exc)
         raise
 
 
@@ -158,6 +160,7 @@ async def execute_async(
         claim.leave()
         if claim.is_to_be_released() and not _ended_at_once(policy, claim, *_RELEASED):
             await release(policy, ASYNCIO, claim, exc)
+        hide_this_frame(exc)
         raise
 
 
