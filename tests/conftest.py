@@ -15,6 +15,8 @@ from tests.colours import colour
 
 __all__ = ["colour"]
 
+pytest_plugins = ["meshhook.testing.plugin", "pytester"]
+
 # A busy machine may stall any example, and how long one takes proves nothing here. A change is
 # judged by the same examples each time; new ones are looked for with `make soak`.
 settings.register_profile("meshhook", deadline=None, derandomize=True)
