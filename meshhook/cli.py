@@ -6,9 +6,11 @@ import argparse
 import json
 import math
 import os
+import pkgutil
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TextIO
 
 INTERRUPTED = 130
@@ -18,8 +20,8 @@ _SHORTEST, _DEFAULT, _LONGEST = 2.0, 24.0, 600.0
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that the arguments name; return the code to exit with.
 
-    0: done, and every promise was kept. 1: a promise was broken, or the command could not be run.
-    2: the arguments make no sense. 130: interrupted.
+    0: done, and nothing is wrong. 1: a promise was broken, a stack defeats itself, or the command
+    could not be run. 2: the arguments make no sense. 130: interrupted.
     """
     parser = _parser()
     options = parser.parse_args(arguments)
@@ -27,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     try:
-        return _demo(options)
+        return _explain(options.what) if options.command == "explain" else _demo(options)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -68,6 +70,16 @@ def _parser() -> argparse.ArgumentParser:
     output = demo.add_mutually_exclusive_group()
     output.add_argument("--plain", action="store_true", help="lines of text instead of a table")
     output.add_argument("--json", action="store_true", help="only a report in JSON, at the end")
+    explain = commands.add_parser(
+        "explain",
+        help="show the policies around a function, and what is wrong with their order",
+        description=(
+            "Imports a module, and prints which policies a call of one of its functions passes, "
+            "how long that takes at the most, and what defeats itself. Exits with 1 if anything "
+            "does."
+        ),
+    )
+    explain.add_argument("what", metavar="module:function", help="such as shop.prices:Shop.price")
     return parser
 
 
@@ -94,6 +106,20 @@ def _store(text: str) -> str:
 def _is_capable(out: TextIO) -> bool:
     """Tell whether ``out`` is a terminal that can draw in place."""
     return out.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _explain(what: str) -> int:
+    from meshhook.composition.explanation import explain
+
+    # As `python -m` has it: what is explained is found from where one stands.
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        told = explain(pkgutil.resolve_name(what))
+    except (ImportError, AttributeError, ValueError, TypeError) as exc:
+        print(f"meshhook explain {what}: {exc}", file=sys.stderr)
+        return 1
+    print(told)
+    return 1 if told.warnings else 0
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -276,6 +276,14 @@ class Idempotent(Policy):
         """Return what became of the calls."""
         return self.counters.stats(self.kind, self.name)
 
+    def longest(self, inner: float) -> float:
+        """Return the time of a call that waits for another as long as it may, and is then run.
+
+        What a store takes to answer comes on top.
+        """
+        waits = self.settings.on_running == "wait"
+        return inner + self.settings.wait_timeout if waits else inner
+
     def describe(self) -> str:
         """Return kind, name and how long results are kept, and where."""
         return f"idempotent({self.name!r}, ttl {self.settings.ttl:g} s, in {self.store.name})"
