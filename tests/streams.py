@@ -38,7 +38,6 @@ def paint(colour: Colour, body: Callable[..., Any]) -> Callable[..., Any]:
         finally:
             inner.close()
 
-    del painted.__wrapped__  # type: ignore[attr-defined]
     return painted
 
 

@@ -271,8 +271,9 @@ def test_streams_are_refused_by_a_policy_that_can_do_nothing_for_them(generator:
 @pytest.mark.parametrize(
     "generator", [each for each in GENERATORS if each is not old_coroutine], ids=repr
 )
-def test_streams_of_every_kind_are_guarded(breaker: Any, generator: Any) -> None:
+def test_streams_of_every_kind_are_guarded(registry: mh.Registry, generator: Any) -> None:
     """They give their items, keep their colour, and are one call of the policy."""
+    breaker = mh.circuit_breaker("db", registry=registry)
     guarded = breaker(generator)
     if isinstance(guarded, (staticmethod, classmethod)):
         guarded = guarded.__func__

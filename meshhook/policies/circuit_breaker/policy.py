@@ -17,7 +17,7 @@ from meshhook import blocks, events, guard
 from meshhook.errors import CircuitOpenError, ConfigurationError
 from meshhook.family import Family
 from meshhook.keys import compile_key
-from meshhook.policies.circuit_breaker import drivers, stream_drivers
+from meshhook.policies.circuit_breaker import drivers
 from meshhook.policies.circuit_breaker.judgement import time_open, verdict
 from meshhook.policies.circuit_breaker.settings import BreakerSettings
 from meshhook.policies.circuit_breaker.stats import BreakerStats, circuit_stats, family_stats
@@ -112,15 +112,20 @@ class CircuitBreaker(Policy):
 
     def bind_stream(self, call: Callable[..., Any], fn: Callable[..., Any]) -> Callable[..., Any]:
         """Make the driver of a generator function."""
+        # Not before they are needed, to import less; as elsewhere.
+        from meshhook.policies.circuit_breaker import stream_drivers
+
         return stream_drivers.stream(self, self._holds(fn), call)
 
     def bind_async_stream(
         self, call: Callable[..., Any], fn: Callable[..., Any]
     ) -> Callable[..., Any]:
         """Make the driver of an async generator function."""
+        from meshhook.policies.circuit_breaker import stream_drivers
+
         return stream_drivers.stream_async(self, self._holds(fn), call)
 
-    def _holds(self, fn: Callable[..., Any]) -> stream_drivers.Hold:
+    def _holds(self, fn: Callable[..., Any]) -> Callable[[Any, dict[str, Any]], Circuit]:
         """Return what finds the circuit of a stream, and keeps it until it is let go."""
         if self.settings.record_result is not None:
             raise ConfigurationError(

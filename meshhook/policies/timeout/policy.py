@@ -23,7 +23,7 @@ from meshhook.errors import (
     RejectedError,
     TimeoutError,
 )
-from meshhook.policies.timeout import async_drivers, drivers, stream_drivers
+from meshhook.policies.timeout import async_drivers, drivers
 from meshhook.policies.timeout.settings import (
     ASYNC_MODES,
     HAS_SIGNALS,
@@ -88,6 +88,9 @@ class Timeout(Policy):
                 f"mode='process' cannot limit the generator function {self.default_name(fn)}: a "
                 "generator cannot be in two processes; leave mode out, or use mode='interrupt'"
             )
+        # Not before they are needed, to import less; as elsewhere.
+        from meshhook.policies.timeout import stream_drivers
+
         return stream_drivers.stream(self, _DRIVERS[mode], call, fn)
 
     def bind_async(
@@ -102,6 +105,8 @@ class Timeout(Policy):
         self, call: Callable[..., Any], fn: Callable[..., Any]
     ) -> Callable[..., Any]:
         """Make the driver of an async generator function."""
+        from meshhook.policies.timeout import stream_drivers
+
         return stream_drivers.stream_async(self, self._async_driver(fn), call, fn)
 
     def _async_driver(self, fn: Callable[..., Any]) -> Callable[..., Any]:
