@@ -20,6 +20,7 @@ from meshhook.errors import (
     ReentrantCallError,
     RejectedError,
     ResultUnavailableError,
+    RetryExhaustedError,
     StoreError,
     StoreUnavailableError,
     TimeoutError,
@@ -27,12 +28,15 @@ from meshhook.errors import (
 from meshhook.events import subscribe
 from meshhook.guard import Guard
 from meshhook.policies.circuit_breaker import CircuitBreaker, circuit_breaker
+from meshhook.policies.fallback import Fallback, fallback
 from meshhook.policies.hedge import Hedge, hedge
 from meshhook.policies.idempotent import Idempotent, idempotent
 from meshhook.policies.idempotent.claim import current
+from meshhook.policies.retry import Retry, RetryPause, attempts_of, retry, retrying
 from meshhook.policies.timeout import Timeout, timeout
 from meshhook.registry import Registry
 from meshhook.rules.phases import State as CircuitState
+from meshhook.runtime.pauses import shutdown
 from meshhook.stores.memory import MemoryStore
 from meshhook.stores.redis import RedisStore
 
@@ -44,6 +48,7 @@ __all__ = [
     "CircuitState",
     "ConfigurationError",
     "Explanation",
+    "Fallback",
     "Guard",
     "Hedge",
     "IdempotencyError",
@@ -61,11 +66,15 @@ __all__ = [
     "Registry",
     "RejectedError",
     "ResultUnavailableError",
+    "Retry",
     "RetryBudget",
+    "RetryExhaustedError",
+    "RetryPause",
     "StoreError",
     "StoreUnavailableError",
     "Timeout",
     "TimeoutError",
+    "attempts_of",
     "check_deadline",
     "circuit_breaker",
     "current",
@@ -73,12 +82,16 @@ __all__ = [
     "errors",
     "events",
     "explain",
+    "fallback",
     "hedge",
     "idempotency_key",
     "idempotent",
     "registry",
     "remaining",
     "resilient",
+    "retry",
+    "retrying",
+    "shutdown",
     "subscribe",
     "timeout",
 ]

@@ -2,9 +2,11 @@
 
     MeshHookError
     ├── RejectedError(.name, .policy, .retry_after)    the call never started: safe to run again
-    │   └── CircuitOpenError(.state, .last_failure)
+    │   ├── CircuitOpenError(.state, .last_failure)
+    │   └── BulkheadFullError(.reason, .max_concurrent, .waiting)
     ├── TimeoutError(.name, .timeout)                  also a builtin TimeoutError
     │   └── NoTimeLeftError(.policy, .retry_after)     also a RejectedError
+    ├── RetryExhaustedError(.name, .attempts, .reason, .last_result)
     ├── IdempotencyError(.name, .key)
     │   ├── MissingKeyError
     │   ├── KeyReusedError                             same key, other arguments
@@ -99,6 +101,54 @@ class CircuitOpenError(RejectedError):
         return f"{type(self).__name__}({str(self)!r})"
 
 
+class BulkheadFullError(RejectedError):
+    """As many calls were running as may, and this one could not wait, or has waited for too long.
+
+    ``reason`` is ``"full"`` where no call may wait, ``"queue_full"`` when too many waited already,
+    ``"max_wait"`` or ``"deadline"`` when that ended the wait or left no time for one, and
+    ``"shutdown"``. ``max_concurrent`` is the limit, and ``waiting`` how many other calls waited.
+    """
+
+    policy = "bulkhead"
+    retry_after = None
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        name: str = "",
+        reason: str = "full",
+        max_concurrent: int = 0,
+        waiting: int = 0,
+    ) -> None:
+        # As cheap as that of a circuit, for the same reason.
+        self.name = name
+        self.reason = reason
+        self.max_concurrent = max_concurrent
+        self.waiting = waiting
+
+    def __str__(self) -> str:
+        if self.args and self.args[0] is not None:
+            return str(self.args[0])
+        calls = "call is" if self.max_concurrent == 1 else "calls are"
+        said = f"bulkhead {self.name!r} is full: {self.max_concurrent} {calls} running"
+        if self.waiting:
+            said += f" and {self.waiting} waiting"
+        return f"{said}; {_NEXT_STEPS.get(self.reason, 'call again later')}"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
+
+_NEXT_STEPS = {
+    "full": "call again later, or let calls wait with max_wait",
+    "queue_full": "call again later, or raise max_queue",
+    "max_wait": "no slot came free within max_wait; call again later",
+    "deadline": "the deadline left no time to wait for a slot",
+    "shutdown": "the process is shutting down",
+}
+
+
 class TimeoutError(MeshHookError, builtins.TimeoutError):
     """A limit set through meshhook ran out. Never raised for a TimeoutError from inside the call.
 
@@ -130,6 +180,29 @@ class NoTimeLeftError(TimeoutError, RejectedError):
         TimeoutError.__init__(self, message, name=name, timeout=timeout)
         self.policy = policy
         self.retry_after = retry_after
+
+
+class RetryExhaustedError(MeshHookError):
+    """The last attempt of a retried call gave a result that was to be tried again.
+
+    ``attempts`` is how many there were, and ``reason`` why there is no other, as in the event
+    RetriesExhausted. ``last_result`` is that result; it stays out of texts, pickles and copies.
+    Calls whose last attempt raised an error raise that error itself.
+    """
+
+    last_result: Any = None
+
+    def __init__(
+        self, message: str, *, name: str = "", attempts: int = 0, reason: str = "attempts"
+    ) -> None:
+        super().__init__(message)
+        self.name = name
+        self.attempts = attempts
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        fields = {name: value for name, value in vars(self).items() if name != "last_result"}
+        return _rebuild, (type(self), self.args, fields)
 
 
 class IdempotencyError(MeshHookError):

@@ -85,6 +85,52 @@ class HedgeWon(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FallbackUsed(Event):
+    """A call that failed got something else: from the ``source`` value, handler or last_good.
+
+    ``age`` is how many seconds old a last good result was.
+    """
+
+    source: str
+    error: str
+    age: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitChanged(Event):
+    """A bulkhead lets another number of calls run at a time; ``reason`` says what changed it."""
+
+    old: int
+    new: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRetried(Event):
+    """Attempt number ``attempt`` of a call has failed, and in ``delay`` seconds comes the next.
+
+    ``error`` is the name of the type, or ``result`` where the result was not accepted.
+    """
+
+    attempt: int
+    delay: float
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetriesExhausted(Event):
+    """A call has failed for good: there is no further attempt, for the ``reason`` given.
+
+    ``elapsed`` is how many seconds ago the first attempt failed; ``error`` as in CallRetried.
+    """
+
+    attempts: int
+    elapsed: float
+    error: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ResultReplayed(Event):
     """An idempotent call was answered with the recorded result."""
 

@@ -19,9 +19,12 @@ from meshhook.stats import Stats
 
 if TYPE_CHECKING:
     from meshhook.budgets import RetryBudget
+    from meshhook.policies.bulkhead import Bulkhead
     from meshhook.policies.circuit_breaker import CircuitBreaker
+    from meshhook.policies.fallback import Fallback
     from meshhook.policies.hedge import Hedge
     from meshhook.policies.idempotent import Idempotent
+    from meshhook.policies.retry import Retry
     from meshhook.policies.timeout import Timeout
 
 T = TypeVar("T")
@@ -203,6 +206,11 @@ class Registry:
         return self.of_kind("circuit_breaker")
 
     @property
+    def bulkheads(self) -> dict[str, Bulkhead]:
+        """The bulkheads, by name."""
+        return self.of_kind("bulkhead")
+
+    @property
     def timeouts(self) -> dict[str, Timeout]:
         """The timeouts, by name."""
         return self.of_kind("timeout")
@@ -213,6 +221,11 @@ class Registry:
         return self.of_kind("idempotent")
 
     @property
+    def retries(self) -> dict[str, Retry]:
+        """The retries, by name."""
+        return self.of_kind("retry")
+
+    @property
     def retry_budgets(self) -> dict[str, RetryBudget]:
         """The retry budgets, by name."""
         return self.of_kind("retry_budget")
@@ -221,6 +234,11 @@ class Registry:
     def hedges(self) -> dict[str, Hedge]:
         """The hedges, by name."""
         return self.of_kind("hedge")
+
+    @property
+    def fallbacks(self) -> dict[str, Fallback]:
+        """The fallbacks, by name."""
+        return self.of_kind("fallback")
 
     def stats(self) -> RegistryStats:
         """Return the statistics of every policy. Never blocks a call."""

@@ -28,14 +28,14 @@ def told(source: object) -> float | None:
     if isinstance(source, BaseExceptionGroup):
         return max(filter(None, map(told, source.exceptions)), default=None)
     try:
-        return _in_seconds(getattr(source, "retry_after", None)) or _in_headers(source)
+        return in_seconds(getattr(source, "retry_after", None)) or _in_headers(source)
     except Exception:
         return None  # an attribute that is computed, or headers of some kind of their own
 
 
 def _in_headers(source: object) -> float | None:
     for holder in (getattr(source, "response", None), source):
-        asked = _in_seconds(_header(getattr(holder, "headers", None)))
+        asked = in_seconds(_header(getattr(holder, "headers", None)))
         if asked is not None:
             return asked
     return None
@@ -57,7 +57,7 @@ def _text(value: Any) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else str(value)
 
 
-def _in_seconds(value: Any) -> float | None:
+def in_seconds(value: Any) -> float | None:
     """Return a number, a timedelta or the text of a header in seconds, if it is above 0."""
     if isinstance(value, (str, bytes)):
         seconds = _of_text(_text(value).strip())

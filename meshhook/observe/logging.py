@@ -62,6 +62,28 @@ _FORMS: Final[dict[type[Event], _Form]] = {
         logging.DEBUG,
         "%(policy)s %(policy_name)r: hedge %(number)s of a call gave its result",
     ),
+    events.FallbackUsed: _Form(
+        "fallback_used",
+        logging.DEBUG,
+        "%(policy)s %(policy_name)r: a call that failed with %(error)s got its %(source)s",
+    ),
+    events.LimitChanged: _Form(
+        "limit_changed",
+        logging.INFO,
+        "%(policy)s %(policy_name)r went from %(old)s to %(new)s at a time: %(reason)s",
+    ),
+    events.CallRetried: _Form(
+        "call_retried",
+        logging.DEBUG,
+        "%(policy)s %(policy_name)r: attempt %(attempt)s failed with %(error)s; the next one comes "
+        "in %(delay).3g s",
+    ),
+    events.RetriesExhausted: _Form(
+        "retries_exhausted",
+        logging.DEBUG,
+        "%(policy)s %(policy_name)r: a call failed with %(error)s after %(attempts)s attempts: "
+        "%(reason)s",
+    ),
     events.ResultReplayed: _Form(
         "result_replayed",
         logging.DEBUG,
@@ -138,6 +160,8 @@ class _Scribe:
             return logging.INFO if event.keyed or event.new in _CALM_STATES else form.level
         if isinstance(event, events.CallTimedOut):
             return logging.INFO if event.abandoned else form.level
+        if isinstance(event, events.LimitChanged):
+            return logging.DEBUG if event.reason == "adaptive" else form.level
         if isinstance(event, events.StoreFailed):
             return logging.DEBUG if self._is_repeated(event) else form.level
         return form.level

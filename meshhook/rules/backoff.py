@@ -55,7 +55,23 @@ class Backoff(NamedTuple):
         if self.jitter is Jitter.DECORRELATED:
             most = max(self.base_delay, min(3.0 * before, self.max_delay))
             return min(self.base_delay + chance * (most - self.base_delay), self.max_delay)
-        return self.spread(_CURVES[self.curve](self, retry), chance)
+        return self.spread(self.grown(retry), chance)
+
+    def grown(self, retry: int) -> float:
+        """Return the delay before retry number ``retry`` as the curve has it, without jitter."""
+        return _CURVES[self.curve](self, retry)
+
+    def on_top(self, delay: float, chance: float) -> float:
+        """Return what is added to a delay that was asked for, which must not become shorter.
+
+        It spreads those who were told the same: over ``delay``, which they would have waited.
+        """
+        if self.jitter is None:
+            return 0.0
+        if self.jitter is Jitter.DECORRELATED:
+            delay = self.base_delay
+        share = 1.0 if isinstance(self.jitter, Jitter) else self.jitter
+        return chance * share * min(delay, self.max_delay)
 
     def spread(self, delay: float, chance: float) -> float:
         """Return ``delay`` with jitter, and cut to ``max_delay``.

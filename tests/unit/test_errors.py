@@ -32,6 +32,8 @@ VALUES: dict[str, Any] = {
     "key": "order:5",
     "fence": 7,
     "attempt": 3,
+    "attempts": 3,
+    "reason": "deadline",
 }
 
 
