@@ -19,6 +19,9 @@ Stack: TypeAlias = Sequence[Policy]
 Found: TypeAlias = Iterator[tuple[Policy, Policy]]
 """Pairs that a rule has found: the outer policy and the inner one."""
 
+_ENOUGH = 1_000
+"""So many attempts are looked at: delays that are nothing until then stay so."""
+
 REFUSING = frozenset({"circuit_breaker", "rate_limit", "bulkhead", "throttle", "idempotent"})
 """Kinds that refuse calls, and for which errors of our own stand."""
 
@@ -114,6 +117,22 @@ def covers(wide: Any, narrow: Any) -> bool:
     return all(issubclass(kind, wide) for kind in narrow)
 
 
+def backoffs(retry: Policy) -> Iterator[float]:
+    """Give how long the delays take at the most up to each attempt, but for what is told by others.
+
+    Nothing for delays that a function makes, and for attempts that end with ``max_elapsed``.
+    """
+    settings = retry.settings
+    attempts, delay, total = settings.max_attempts, 0.0, 0.0
+    if settings.delay_of is None and attempts is not None:
+        for number in range(1, min(attempts, _ENOUGH)):
+            delay = settings.rule.delay(number, delay, 1.0)
+            total += delay
+            if settings.max_elapsed is not None and total >= settings.max_elapsed:
+                return
+            yield total
+
+
 def fallback_inside_retry(stack: Stack) -> Found:
     """Find retries that never see an error, for a fallback answers all that they repeat."""
     for retry, fallback in pairs(stack, "retry", "fallback"):
@@ -167,7 +186,8 @@ def timeout_shorter_than_attempt(stack: Stack) -> Found:
 def backoff_over_timeout(stack: Stack) -> Found:
     """Find delays between attempts that take longer than there is, all together."""
     for timeout, retry in pairs(stack, "timeout", "retry"):
-        if retry.longest(0.0) >= timeout.settings.seconds:
+        seconds = timeout.settings.seconds
+        if any(backoff >= seconds for backoff in backoffs(retry)):
             yield timeout, retry
 
 
@@ -202,7 +222,7 @@ def limit_outside_retry(stack: Stack) -> Found:
 def bulkhead_outside_retry(stack: Stack) -> Found:
     """Find slots that are held while nothing is done but waiting for the next attempt."""
     for bulkhead, retry in pairs(stack, "bulkhead", "retry"):
-        if retry.longest(0.0) > 0 and not has(inside(stack, retry), "bulkhead"):
+        if any(backoffs(retry)) and not has(inside(stack, retry), "bulkhead"):
             yield bulkhead, retry
 
 
