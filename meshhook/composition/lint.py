@@ -19,9 +19,6 @@ Stack: TypeAlias = Sequence[Policy]
 Found: TypeAlias = Iterator[tuple[Policy, Policy]]
 """Pairs that a rule has found: the outer policy and the inner one."""
 
-_ENOUGH = 1_000
-"""So many attempts are looked at: delays that are nothing until then stay so."""
-
 REFUSING = frozenset({"circuit_breaker", "rate_limit", "bulkhead", "throttle", "idempotent"})
 """Kinds that refuse calls, and for which errors of our own stand."""
 
@@ -117,20 +114,14 @@ def covers(wide: Any, narrow: Any) -> bool:
     return all(issubclass(kind, wide) for kind in narrow)
 
 
-def backoffs(retry: Policy) -> Iterator[float]:
-    """Give how long the delays take at the most up to each attempt, but for what is told by others.
+def backoff(retry: Policy) -> float:
+    """Return how long the delays of all attempts take at the most; 0 if that is not known.
 
-    Nothing for delays that a function makes, and for attempts that end with ``max_elapsed``.
+    It is not of delays that a function makes, and of attempts without number.
     """
     settings = retry.settings
-    attempts, delay, total = settings.max_attempts, 0.0, 0.0
-    if settings.delay_of is None and attempts is not None:
-        for number in range(1, min(attempts, _ENOUGH)):
-            delay = settings.rule.delay(number, delay, 1.0)
-            total += delay
-            if settings.max_elapsed is not None and total >= settings.max_elapsed:
-                return
-            yield total
+    is_known = settings.delay_of is None and settings.max_attempts is not None
+    return retry.longest(0.0) if is_known else 0.0
 
 
 def fallback_inside_retry(stack: Stack) -> Found:
@@ -178,16 +169,16 @@ def retry_outside_idempotent(stack: Stack) -> Found:
 def timeout_shorter_than_attempt(stack: Stack) -> Found:
     """Find limits on attempts that the limit on the whole comes before."""
     for total, attempt in pairs(stack, "timeout", "timeout"):
-        longer = attempt.settings.seconds - total.settings.seconds
-        if longer > 0 or (longer == 0 and has(between(stack, total, attempt), "retry")):
+        limit, own = total.settings.seconds, attempt.settings.seconds
+        is_longer = own > limit or (own == limit and has(between(stack, total, attempt), "retry"))
+        if is_longer and attempt.settings.per_item is None:
             yield total, attempt
 
 
 def backoff_over_timeout(stack: Stack) -> Found:
     """Find delays between attempts that take longer than there is, all together."""
     for timeout, retry in pairs(stack, "timeout", "retry"):
-        seconds = timeout.settings.seconds
-        if any(backoff >= seconds for backoff in backoffs(retry)):
+        if backoff(retry) >= timeout.settings.seconds:
             yield timeout, retry
 
 
@@ -222,7 +213,7 @@ def limit_outside_retry(stack: Stack) -> Found:
 def bulkhead_outside_retry(stack: Stack) -> Found:
     """Find slots that are held while nothing is done but waiting for the next attempt."""
     for bulkhead, retry in pairs(stack, "bulkhead", "retry"):
-        if any(backoffs(retry)) and not has(inside(stack, retry), "bulkhead"):
+        if backoff(retry) > 0 and not has(inside(stack, retry), "bulkhead"):
             yield bulkhead, retry
 
 

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from meshhook.policies.hedge.race import Ended
+from meshhook.tracebacks import hide_this_frame
 
 if TYPE_CHECKING:
     from meshhook.policies.hedge.policy import Hedge
@@ -59,7 +60,11 @@ class Tasks:
         task.add_done_callback(self._on_end)
 
     async def _attempt(self, number: int) -> Any:
-        return await self._calls[number](*self._args, **self._kwargs)
+        try:
+            return await self._calls[number](*self._args, **self._kwargs)
+        except BaseException as exc:
+            hide_this_frame(exc)
+            raise
 
     def running(self) -> int:
         """Return how many attempts have not been handed out by ``next``."""
