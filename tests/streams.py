@@ -10,6 +10,7 @@ import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import meshhook as mh
 from tests.colours import Colour
 
 
@@ -56,6 +57,18 @@ class Reader:
     def next(self) -> Any:
         """Ask for the next item."""
         return self._do("__next__", "__anext__")
+
+    def next_within(self, seconds: float) -> Any:
+        """Ask for the next item under a deadline."""
+        if self._colour.name == "sync":
+            with mh.deadline(seconds):
+                return self.next()
+
+        async def ask() -> Any:
+            with mh.deadline(seconds):
+                return await anext(self.stream)
+
+        return self._colour.call(ask)
 
     def send(self, value: Any) -> Any:
         """Send a value in."""

@@ -509,9 +509,13 @@ class TestThrownAway:
         async def body() -> AsyncIterator[int]:
             yield 1
 
+        async def begin() -> Any:
+            stream = breaker(body)()
+            await anext(stream)
+            return stream
+
         loop = asyncio.new_event_loop()
-        stream: Any = breaker(body)()
-        loop.run_until_complete(anext(stream))
+        stream = loop.run_until_complete(begin())
         loop.close()
         assert counts(breaker) == (0, 0, 0)
         del stream
