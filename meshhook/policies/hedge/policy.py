@@ -118,11 +118,13 @@ class Hedge(Policy):
         with self._lock:
             return pace.delay(now)
 
-    def remember(self, now: float, seconds: float) -> None:
-        """Remember how long a first attempt took; only where the delay is learned."""
-        if self.pace is not None:
+    def remember(self, began: float) -> None:
+        """Remember that a first attempt took from then to now, where the delay is learned."""
+        pace = self.pace
+        if pace is not None:
+            now = time.monotonic()
             with self._lock:
-                self.pace.add(now, seconds)
+                pace.add(now, now - began)
 
     def discard(self, result: Any) -> None:
         """Hand a result that nobody got to whoever cleans up."""

@@ -164,6 +164,7 @@ class Race:
             return "answer"
 
     def _count(self, ended: Ended) -> None:
+        """Count a result; an error is counted by the driver."""
         policy = self._policy
         if ended.error is not None:
             return
@@ -175,9 +176,8 @@ class Race:
                 )
         # A first attempt that lost has taken so long at least. Without it the slow ones would be
         # forgotten, the delay would shrink, and ever more calls would be hedged.
-        if policy.pace is not None and all(each.number for each in self._lost):
-            now = time.monotonic()
-            policy.remember(now, now - self._began)
+        if all(each.number for each in self._lost):
+            policy.remember(self._began)
 
     def _all_lost(self) -> Ended:
         """Return the error of the first attempt, with the others behind it."""
