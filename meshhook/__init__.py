@@ -8,9 +8,11 @@ from meshhook.composition.pipeline import Pipeline
 from meshhook.composition.resilient import resilient
 from meshhook.deadline import check_deadline, deadline, remaining
 from meshhook.errors import (
+    BulkheadFullError,
     CircuitOpenError,
     ConfigurationError,
     IdempotencyError,
+    InjectedFaultError,
     InProgressError,
     KeyReusedError,
     LeaseLostError,
@@ -27,6 +29,8 @@ from meshhook.errors import (
 )
 from meshhook.events import subscribe
 from meshhook.guard import Guard
+from meshhook.policies.chaos import Chaos, chaos
+from meshhook.policies.bulkhead import AIMD, Bulkhead, Gradient, bulkhead
 from meshhook.policies.circuit_breaker import CircuitBreaker, circuit_breaker
 from meshhook.policies.fallback import Fallback, fallback
 from meshhook.policies.hedge import Hedge, hedge
@@ -43,17 +47,23 @@ from meshhook.stores.redis import RedisStore
 registry = Registry.default
 
 __all__ = [
+    "AIMD",
+    "Bulkhead",
+    "BulkheadFullError",
+    "Chaos",
     "CircuitBreaker",
     "CircuitOpenError",
     "CircuitState",
     "ConfigurationError",
     "Explanation",
     "Fallback",
+    "Gradient",
     "Guard",
     "Hedge",
     "IdempotencyError",
     "Idempotent",
     "InProgressError",
+    "InjectedFaultError",
     "KeyReusedError",
     "LeaseLostError",
     "MemoryStore",
@@ -75,6 +85,8 @@ __all__ = [
     "Timeout",
     "TimeoutError",
     "attempts_of",
+    "chaos",
+    "bulkhead",
     "check_deadline",
     "circuit_breaker",
     "current",

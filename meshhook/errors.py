@@ -16,6 +16,7 @@
     │   └── ReentrantCallError
     ├── StoreError
     │   └── StoreUnavailableError
+    ├── InjectedFaultError(.name)
     └── ConfigurationError                             also a ValueError
 
 An error is built anew for each raise, and pickles and copies with all its attributes: fields are
@@ -250,6 +251,14 @@ class StoreError(MeshHookError):
 
 class StoreUnavailableError(StoreError):
     """A store did not answer in time, or cannot be reached."""
+
+
+class InjectedFaultError(MeshHookError):
+    """A fault that chaos has injected on purpose. It is no refusal: it stands for a failed call."""
+
+    def __init__(self, message: str = "an injected fault", *, name: str = "") -> None:
+        super().__init__(message)
+        self.name = name
 
 
 class ConfigurationError(MeshHookError, ValueError):

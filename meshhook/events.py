@@ -131,6 +131,13 @@ class RetriesExhausted(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChaosInjected(Event):
+    """Chaos struck a call on purpose: ``what`` is latency, fault or result."""
+
+    what: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ResultReplayed(Event):
     """An idempotent call was answered with the recorded result."""
 

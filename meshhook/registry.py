@@ -20,6 +20,7 @@ from meshhook.stats import Stats
 if TYPE_CHECKING:
     from meshhook.budgets import RetryBudget
     from meshhook.policies.bulkhead import Bulkhead
+    from meshhook.policies.chaos import Chaos
     from meshhook.policies.circuit_breaker import CircuitBreaker
     from meshhook.policies.fallback import Fallback
     from meshhook.policies.hedge import Hedge
@@ -239,6 +240,11 @@ class Registry:
     def fallbacks(self) -> dict[str, Fallback]:
         """The fallbacks, by name."""
         return self.of_kind("fallback")
+
+    @property
+    def chaos(self) -> dict[str, Chaos]:
+        """The places where chaos may strike, by name."""
+        return self.of_kind("chaos")
 
     def stats(self) -> RegistryStats:
         """Return the statistics of every policy. Never blocks a call."""

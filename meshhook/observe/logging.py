@@ -84,6 +84,11 @@ _FORMS: Final[dict[type[Event], _Form]] = {
         "%(policy)s %(policy_name)r: a call failed with %(error)s after %(attempts)s attempts: "
         "%(reason)s",
     ),
+    events.ChaosInjected: _Form(
+        "chaos_injected",
+        logging.DEBUG,
+        "%(policy)s %(policy_name)r struck a call on purpose: %(what)s",
+    ),
     events.ResultReplayed: _Form(
         "result_replayed",
         logging.DEBUG,
