@@ -210,8 +210,16 @@ def _leave_to_outer(_inner: Any) -> None:
     """Do nothing: the outer generator is thrown away as well, and closes this one."""
 
 
-async def first_of(inner: Any) -> Any:
-    """Return the first item of an async generator that a visit is to go on with, or Over."""
+def first(inner: Any) -> Any:
+    """Return the first item of a generator that a visit is to go on with, or Over."""
+    try:
+        return next(inner)
+    except StopIteration as done:
+        return Over(done.value)
+
+
+async def first_async(inner: Any) -> Any:
+    """Return likewise, of an async generator."""
     try:
         return await _without_hooks(inner.asend, None)
     except StopAsyncIteration:

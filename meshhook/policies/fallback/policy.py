@@ -62,6 +62,23 @@ class Fallback(Policy):
         make = drivers.judging_async if self._looks_at_results() else drivers.plain_async
         return make(self, answers, call)
 
+    def bind_stream(self, call: Callable[..., Any], fn: Callable[..., Any]) -> Callable[..., Any]:
+        """Make the driver of a generator function."""
+        # Not before they are needed, to import less; as elsewhere.
+        from meshhook.policies.fallback import stream_drivers
+
+        stream_drivers.refuse_what_gives_no_items(self, fn, asynchronous=False)
+        return stream_drivers.stream(self, self._answers(fn, asynchronous=False), call)
+
+    def bind_async_stream(
+        self, call: Callable[..., Any], fn: Callable[..., Any]
+    ) -> Callable[..., Any]:
+        """Make the driver of an async generator function."""
+        from meshhook.policies.fallback import stream_drivers
+
+        stream_drivers.refuse_what_gives_no_items(self, fn, asynchronous=True)
+        return stream_drivers.stream_async(self, self._answers(fn, asynchronous=True), call)
+
     def _looks_at_results(self) -> bool:
         return self.last_good is not None or self.settings.on_result is not None
 

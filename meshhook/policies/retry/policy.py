@@ -56,6 +56,30 @@ class Retry(Policy):
         make = drivers.straight_async if self._is_straight() else drivers.watched_async
         return make(self, call)
 
+    def bind_stream(self, call: Callable[..., Any], fn: Callable[..., Any]) -> Callable[..., Any]:
+        """Make the driver of a generator function."""
+        # Not before they are needed, to import less; as elsewhere.
+        from meshhook.policies.retry import stream_drivers
+
+        self._refuse_on_result(fn)
+        return stream_drivers.stream(self, call)
+
+    def bind_async_stream(
+        self, call: Callable[..., Any], fn: Callable[..., Any]
+    ) -> Callable[..., Any]:
+        """Make the driver of an async generator function."""
+        from meshhook.policies.retry import stream_drivers
+
+        self._refuse_on_result(fn)
+        return stream_drivers.stream_async(self, call)
+
+    def _refuse_on_result(self, fn: Callable[..., Any]) -> None:
+        if self.settings.on_result is not None:
+            raise ConfigurationError(
+                f"on_result judges what a call returns, and {self.default_name(fn)} is a generator "
+                "function: leave it out, and raise an error before the first item"
+            )
+
     def _is_straight(self) -> bool:
         """Tell whether a call that goes well needs nothing but to be counted."""
         settings = self.settings
