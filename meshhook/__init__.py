@@ -1,5 +1,7 @@
 """Resilience for Python functions, sync and async: stackable decorators over shared state."""
 
+import typing
+
 from meshhook import errors, events
 from meshhook.budgets import RetryBudget
 from meshhook.canonical import idempotency_key
@@ -19,6 +21,7 @@ from meshhook.errors import (
     MeshHookError,
     MissingKeyError,
     NoTimeLeftError,
+    RateLimitedError,
     ReentrantCallError,
     RejectedError,
     ResultUnavailableError,
@@ -29,13 +32,14 @@ from meshhook.errors import (
 )
 from meshhook.events import subscribe
 from meshhook.guard import Guard
-from meshhook.policies.chaos import Chaos, chaos
 from meshhook.policies.bulkhead import AIMD, Bulkhead, Gradient, bulkhead
+from meshhook.policies.chaos import Chaos, chaos
 from meshhook.policies.circuit_breaker import CircuitBreaker, circuit_breaker
 from meshhook.policies.fallback import Fallback, fallback
 from meshhook.policies.hedge import Hedge, hedge
 from meshhook.policies.idempotent import Idempotent, idempotent
 from meshhook.policies.idempotent.claim import current
+from meshhook.policies.rate_limit import RateLimit, rate_limit
 from meshhook.policies.retry import Retry, RetryPause, attempts_of, retry, retrying
 from meshhook.policies.timeout import Timeout, timeout
 from meshhook.registry import Registry
@@ -71,6 +75,8 @@ __all__ = [
     "MissingKeyError",
     "NoTimeLeftError",
     "Pipeline",
+    "RateLimit",
+    "RateLimitedError",
     "RedisStore",
     "ReentrantCallError",
     "Registry",
@@ -85,8 +91,8 @@ __all__ = [
     "Timeout",
     "TimeoutError",
     "attempts_of",
-    "chaos",
     "bulkhead",
+    "chaos",
     "check_deadline",
     "circuit_breaker",
     "current",
@@ -98,6 +104,7 @@ __all__ = [
     "hedge",
     "idempotency_key",
     "idempotent",
+    "rate_limit",
     "registry",
     "remaining",
     "resilient",
@@ -107,3 +114,15 @@ __all__ = [
     "subscribe",
     "timeout",
 ]
+
+if typing.TYPE_CHECKING:
+    from meshhook import testing as testing
+else:
+
+    def __getattr__(name: str) -> typing.Any:
+        """Import the testing kit when it is first asked for."""
+        if name == "testing":
+            import importlib
+
+            return importlib.import_module("meshhook.testing")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,6 +6,7 @@ Importing ``meshhook`` does not import it. The fixtures for pytest are in
 
 from meshhook.testing.cancelling import Run, Stepped, cancel_everywhere
 from meshhook.testing.clock import FakeClock
+from meshhook.testing.injection import inject
 from meshhook.testing.isolation import isolated_registry
 from meshhook.testing.recording import Events, like, record_events
 from meshhook.testing.sleeping import no_wait
@@ -19,6 +20,7 @@ __all__ = [
     "cancel_everywhere",
     "disabled",
     "force_open",
+    "inject",
     "isolated_registry",
     "like",
     "no_wait",

@@ -32,7 +32,8 @@ _TURNS = 100
 _QUIET = 3
 """After how many turns with nothing to do all tasks are waiting; in one of them the loop has looked
 for what came in from outside."""
-_real = time.monotonic
+_REAL = (time.monotonic,)
+"""In a tuple, where freezegun does not find it."""
 _numbers = itertools.count()
 
 
@@ -64,7 +65,7 @@ class FakeClock:
 
     def __init__(self, *, auto: bool = True) -> None:
         self.auto = auto
-        self._began = math.ceil(_real()) * _NANO
+        self._began = math.ceil(_REAL[0]()) * _NANO
         self._wall = time.time_ns()
         self._elapsed = 0  # guarded by _changed, as what follows
         self._sleepers: list[_Sleeper] = []
@@ -95,7 +96,7 @@ class FakeClock:
         return (self._wall + self._elapsed) / _NANO
 
     def __enter__(self) -> Self:
-        if time.monotonic is not _real:
+        if time.monotonic is not _REAL[0]:
             raise RuntimeError("time.monotonic is replaced already: end the other clock first")
         with contextlib.ExitStack() as undo:
             for owner, name, value in (
@@ -104,7 +105,7 @@ class FakeClock:
                 (time, "time", self.time),
                 (time, "time_ns", lambda: self._wall + self._elapsed),
                 (time, "sleep", self._sleep),
-                (asyncio.BaseEventLoop, "time", lambda _: _real()),
+                *((kind, "time", _real_time) for kind in _loops(asyncio.BaseEventLoop)),
             ):
                 undo.callback(setattr, owner, name, getattr(owner, name))
                 setattr(owner, name, value)
@@ -253,6 +254,18 @@ class FakeClock:
         if quiet >= _QUIET:
             self._move_to(self._sleepers[0].due)
         loop.call_soon(self._drive, loop, quiet)
+
+
+def _real_time(_: asyncio.AbstractEventLoop) -> float:
+    return _REAL[0]()
+
+
+def _loops(kind: type[Any]) -> Iterator[type[Any]]:
+    """Yield the classes of loops that read ``time.monotonic``, as freezegun may have left them."""
+    if vars(kind).get("time") is asyncio.BaseEventLoop.time:
+        yield kind
+    for below in kind.__subclasses__():
+        yield from _loops(below)
 
 
 def _nanoseconds(seconds: float) -> int:

