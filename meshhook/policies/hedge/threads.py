@@ -12,6 +12,7 @@ from contextvars import copy_context
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from meshhook import guard
 from meshhook.policies.hedge.race import Ended
 from meshhook.runtime.workers import Job
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from meshhook.policies.hedge.policy import Hedge
 
 Calls = tuple[Callable[..., Any], ...]
+
+# To wait for an attempt is to be in the function: a timeout around may interrupt it.
+_get = guard.with_a_frame(SimpleQueue.get)
 
 
 class Attempt(Job):
@@ -94,7 +98,7 @@ class Threads:
         """Wait for an attempt to end, at most so long. Blocks the thread, and never suspends."""
         timeout = None if seconds is None else min(seconds, threading.TIMEOUT_MAX)
         try:
-            job = self._line.get(timeout=timeout)
+            job = _get(self._line, timeout=timeout)
         except Empty:
             return None
         del self._running[job.number]
