@@ -226,6 +226,12 @@ async def first_async(inner: Any) -> Any:
         return Over()
 
 
+def gives_items(value: Any, *, asynchronous: bool) -> bool:
+    """Tell whether ``value`` can stand in for a stream: text is one item, and not its letters."""
+    kinds: Any = (AsyncIterable, Iterable) if asynchronous else Iterable
+    return isinstance(value, kinds) and not isinstance(value, (str, bytes, bytearray))
+
+
 def generator_of(items: Iterable[Any]) -> Generator[Any, Any, Any]:
     """Give the items of any iterable as a generator does."""
     return (yield from items)

@@ -29,7 +29,7 @@ def sync_driver(chaos: Chaos, call: Call) -> Call:
         if chaos.active:
             strike = chaos.draw()
             if strike is not None:
-                _pause(strike.latency)
+                pause(strike.latency)
                 if strike.ends_the_call():
                     return chaos.end(strike)
         result = call(*args, **kwargs) if kwargs else call(*args)
@@ -58,6 +58,7 @@ def async_driver(chaos: Chaos, call: AsyncCall) -> AsyncCall:
     return guarded
 
 
-def _pause(seconds: float) -> None:
+def pause(seconds: float) -> None:
+    """Sleep in this thread, in pieces."""
     while seconds > 0 and pauses.pause(min(seconds, PIECE)):
         seconds -= PIECE

@@ -56,6 +56,21 @@ class Chaos(Policy):
         """Make the async driver."""
         return drivers.async_driver(self, call)
 
+    def bind_stream(self, call: Callable[..., Any], fn: Callable[..., Any]) -> Callable[..., Any]:
+        """Make the driver of a generator function."""
+        # Not before they are needed, to import less; as elsewhere.
+        from meshhook.policies.chaos import stream_drivers
+
+        return stream_drivers.stream(self, call)
+
+    def bind_async_stream(
+        self, call: Callable[..., Any], fn: Callable[..., Any]
+    ) -> Callable[..., Any]:
+        """Make the driver of an async generator function."""
+        from meshhook.policies.chaos import stream_drivers
+
+        return stream_drivers.stream_async(self, call)
+
     @contextlib.contextmanager
     def inject(
         self,

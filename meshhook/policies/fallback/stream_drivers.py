@@ -6,7 +6,7 @@ another are neither.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from meshhook.errors import ConfigurationError
@@ -20,6 +20,7 @@ from meshhook.runtime.streams import (
     first,
     first_async,
     generator_of,
+    gives_items,
 )
 from meshhook.settings import wrong
 
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from meshhook.policies.fallback.policy import Fallback
 
 Call: TypeAlias = Callable[..., Any]
-_ONE = (str, bytes, bytearray)
-"""What can be iterated, and is one item all the same."""
 
 
 def stream(fallback: Fallback, answers: Answers, call: Call) -> Call:
@@ -42,7 +41,7 @@ def stream(fallback: Fallback, answers: Answers, call: Call) -> Call:
             answer = answers.answer(exc, args, kwargs, None)
             if answer is NOTHING:
                 raise
-            return Visit(inner=generator_of(_items(fallback, answer, Iterable)))
+            return Visit(inner=generator_of(_items(fallback, answer, asynchronous=False)))
         except BaseException:
             fallback.tally.ignored += 1
             raise
@@ -61,7 +60,7 @@ def stream_async(fallback: Fallback, answers: Answers, call: Call) -> Call:
             answer = await answers.answer_async(exc, args, kwargs, None)
             if answer is NOTHING:
                 raise
-            items = _items(fallback, answer, (AsyncIterable, Iterable))
+            items = _items(fallback, answer, asynchronous=True)
             return Visit(inner=async_generator_of(items))
         except BaseException:
             fallback.tally.ignored += 1
@@ -84,9 +83,9 @@ def _end(fallback: Fallback) -> Callable[[Ended], None]:
     return end
 
 
-def _items(fallback: Fallback, answer: Any, kinds: Any) -> Any:
+def _items(fallback: Fallback, answer: Any, *, asynchronous: bool) -> Any:
     """Return what a handler gave, if it can be iterated."""
-    if isinstance(answer, kinds) and not isinstance(answer, _ONE):
+    if gives_items(answer, asynchronous=asynchronous):
         return answer
     raise TypeError(
         f"a handler of {fallback.kind} {fallback.name!r} gave {type(answer).__qualname__} in place "
@@ -106,7 +105,7 @@ def refuse_what_gives_no_items(fallback: Fallback, fn: Any, *, asynchronous: boo
     if settings.value is None:
         return
     value = settings.value.value
-    kinds = (AsyncIterable, Iterable) if asynchronous else Iterable
     # What can be iterated once would be empty the next time.
-    if isinstance(value, _ONE) or not isinstance(value, kinds) or hasattr(value, "__next__"):
+    is_iterator = hasattr(value, "__next__") or hasattr(value, "__anext__")
+    if is_iterator or not gives_items(value, asynchronous=asynchronous):
         raise wrong("value", value, f"a list of items, or the like, in place of the stream {name}")
