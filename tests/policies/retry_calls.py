@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import traceback
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -58,3 +60,20 @@ def slept(frozen: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pauses]:
 def frames(traceback_of: TracebackType | None) -> list[str]:
     """Return the functions of a traceback, the outermost first."""
     return [frame.name for frame in traceback.extract_tb(traceback_of)]
+
+
+@contextlib.contextmanager
+def collected() -> Iterator[list[BaseException]]:
+    """List the errors that a block leaves to the collector: those that are part of a ring."""
+    rings: list[BaseException] = []
+    gc.collect()
+    gc.disable()
+    try:
+        yield rings
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        rings += [each for each in gc.garbage if isinstance(each, BaseException)]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()

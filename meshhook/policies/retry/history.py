@@ -39,7 +39,7 @@ def attempts_of(error: BaseException) -> tuple[BaseException, ...]:
     retried, or that came out of a pickle, it is ``error`` alone; of nested retries, those of the
     outermost. Attempts whose result was refused have no error.
     """
-    history = vars(error).get(_ATTRIBUTE)
+    history = getattr(error, _ATTRIBUTE, None)
     earlier = history.errors if isinstance(history, _History) else ()
     return (*(error if each is None else each for each in earlier), error)
 
