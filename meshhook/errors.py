@@ -3,7 +3,8 @@
     MeshHookError
     ├── RejectedError(.name, .policy, .retry_after)    the call never started: safe to run again
     │   ├── CircuitOpenError(.state, .last_failure)
-    │   └── BulkheadFullError(.reason, .max_concurrent, .waiting)
+    │   ├── BulkheadFullError(.reason, .max_concurrent, .waiting)
+    │   └── RateLimitedError(.limit, .remaining, .reset_after)
     ├── TimeoutError(.name, .timeout)                  also a builtin TimeoutError
     │   └── NoTimeLeftError(.policy, .retry_after)     also a RejectedError
     ├── RetryExhaustedError(.name, .attempts, .reason, .last_result)
@@ -148,6 +149,42 @@ _NEXT_STEPS = {
     "deadline": "the deadline left no time to wait for a slot",
     "shutdown": "the process is shutting down",
 }
+
+
+class RateLimitedError(RejectedError):
+    """As many calls have started as the rate allows, and this one could not wait for its turn.
+
+    ``limit`` is the rate as text, ``remaining`` the cost that could start at once, and
+    ``reset_after`` the seconds until nothing of what has started counts any more.
+    """
+
+    policy = "rate_limit"
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        name: str = "",
+        retry_after: float | None = None,
+        limit: str = "",
+        remaining: int = 0,
+        reset_after: float = 0.0,
+    ) -> None:
+        # As cheap as that of a circuit, for the same reason.
+        self.name = name
+        self.retry_after = retry_after
+        self.limit = limit
+        self.remaining = remaining
+        self.reset_after = reset_after
+
+    def __str__(self) -> str:
+        if self.args and self.args[0] is not None:
+            return str(self.args[0])
+        said = f"rate limit {self.name!r} of {self.limit} is used up"
+        return f"{said}; retry in {self.retry_after or 0.0:.3g} s"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
 
 
 class TimeoutError(MeshHookError, builtins.TimeoutError):

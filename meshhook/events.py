@@ -106,6 +106,21 @@ class LimitChanged(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CallDelayed(Event):
+    """A call starts now, after it has waited ``delay`` seconds for its turn."""
+
+    delay: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateChanged(Event):
+    """A limit goes on with another rate; ``old`` and ``new`` are the rates as text."""
+
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CallRetried(Event):
     """Attempt number ``attempt`` of a call has failed, and in ``delay`` seconds comes the next.
 

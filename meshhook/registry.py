@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from meshhook.policies.fallback import Fallback
     from meshhook.policies.hedge import Hedge
     from meshhook.policies.idempotent import Idempotent
+    from meshhook.policies.rate_limit import RateLimit
     from meshhook.policies.retry import Retry
     from meshhook.policies.timeout import Timeout
 
@@ -210,6 +211,11 @@ class Registry:
     def bulkheads(self) -> dict[str, Bulkhead]:
         """The bulkheads, by name."""
         return self.of_kind("bulkhead")
+
+    @property
+    def rate_limits(self) -> dict[str, RateLimit]:
+        """The rate limits, by name."""
+        return self.of_kind("rate_limit")
 
     @property
     def timeouts(self) -> dict[str, Timeout]:

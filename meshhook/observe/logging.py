@@ -72,6 +72,16 @@ _FORMS: Final[dict[type[Event], _Form]] = {
         logging.INFO,
         "%(policy)s %(policy_name)r went from %(old)s to %(new)s at a time: %(reason)s",
     ),
+    events.CallDelayed: _Form(
+        "call_delayed",
+        logging.DEBUG,
+        "%(policy)s %(policy_name)r: a call starts after a wait of %(delay).3g s",
+    ),
+    events.RateChanged: _Form(
+        "rate_changed",
+        logging.INFO,
+        "%(policy)s %(policy_name)r went from %(old)s to %(new)s",
+    ),
     events.CallRetried: _Form(
         "call_retried",
         logging.DEBUG,

@@ -8,12 +8,38 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Callable
 from typing import Any
 
 from meshhook.runtime import pauses
 from meshhook.runtime.flights import Flight
 from meshhook.stores.protocol import Store
+
+
+class Sleeper:
+    """A task that waits."""
+
+    __slots__ = ("_loop", "_woken")
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._woken = self._loop.create_future()
+
+    async def wait(self, seconds: float) -> None:
+        """Wait until woken, at most so many seconds."""
+        if seconds == math.inf:
+            await self._woken
+        else:
+            await _within(self._woken, seconds)
+
+    def wake(self) -> bool:
+        """Wake the task; False if its loop has been closed."""
+        try:
+            self._loop.call_soon_threadsafe(_set, self._woken)
+        except RuntimeError:
+            return False
+        return True
 
 
 class Asyncio:
@@ -47,6 +73,14 @@ class Asyncio:
     def can_wait_for(self, flight: Flight) -> bool:
         """Tell whether waiting lets ``flight`` go on: a task that waits blocks nobody."""
         return True
+
+    def waiter(self) -> Sleeper:
+        """Make a waiter for this task."""
+        return Sleeper()
+
+    def blocks_a_loop(self) -> bool:
+        """Tell that waiting here blocks nobody."""
+        return False
 
     async def sleep(self, seconds: float) -> bool:
         """Sleep in this task; it is cancelled rather than woken, so this is always True."""

@@ -5,6 +5,8 @@ Waiting is done on locks, so it takes real time, also while a test freezes the c
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -24,6 +26,26 @@ def run_blocking(path: Coroutine[Any, Any, T]) -> T:
         return end.value  # type: ignore[no-any-return]
     path.close()
     raise RuntimeError("a slow path suspended in a sync call")
+
+
+class Gate:
+    """A thread that waits; a shutdown wakes it as well."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    async def wait(self, seconds: float) -> None:
+        """Wait until woken, at most so many seconds."""
+        pauses.wait_at(self._lock, seconds)
+
+    def wake(self) -> bool:
+        """Wake the thread."""
+        with contextlib.suppress(RuntimeError):  # it has been woken already
+            self._lock.release()
+        return True
 
 
 class Blocking:
@@ -51,6 +73,18 @@ class Blocking:
     def can_wait_for(self, flight: Flight) -> bool:
         """Tell whether waiting lets ``flight`` go on: not if it needs this very thread."""
         return flight.thread != threading.get_ident()
+
+    def waiter(self) -> Gate:
+        """Make a waiter for this thread."""
+        return Gate()
+
+    def blocks_a_loop(self) -> bool:
+        """Tell whether an event loop is running in this thread."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return False
+        return True
 
     async def sleep(self, seconds: float) -> bool:
         """Sleep in this thread; False if it was woken because the process shuts down."""

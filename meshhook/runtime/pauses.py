@@ -41,17 +41,25 @@ def _open(gate: threading.Lock) -> None:
         gate.release()
 
 
-def _sleep(seconds: float) -> bool:
-    gate = threading.Lock()
-    gate.acquire()
+def wait_at(gate: threading.Lock, seconds: float) -> None:
+    """Wait at a lock that is held until somebody releases it, at most so many seconds.
+
+    :func:`shutdown` releases it as well: ask :func:`is_shut_down`.
+    """
     # First in, then look: who shuts down in between opens the gate.
     _sleepers.add(gate)
     try:
-        return not _shut_down and not gate.acquire(
-            timeout=min(max(seconds, 0.0), threading.TIMEOUT_MAX)
-        )
+        if not _shut_down:
+            gate.acquire(timeout=min(max(seconds, 0.0), threading.TIMEOUT_MAX))
     finally:
         _sleepers.discard(gate)
+
+
+def _sleep(seconds: float) -> bool:
+    gate = threading.Lock()
+    gate.acquire()
+    wait_at(gate, seconds)
+    return not _shut_down
 
 
 async def _sleep_async(seconds: float) -> None:
@@ -62,6 +70,11 @@ in_thread: Callable[[float], bool] = _sleep
 """What :func:`pause` does; tests put something else here."""
 in_task: Callable[[float], Awaitable[None]] = _sleep_async
 """What :func:`pause_async` does; tests put something else here."""
+
+
+def are_replaced() -> bool:
+    """Tell whether a test has put something else in the place of sleeping."""
+    return in_thread is not _sleep or in_task is not _sleep_async
 
 
 def pause(seconds: float) -> bool:

@@ -13,6 +13,16 @@ from meshhook.runtime.flights import Flight
 from meshhook.stores.protocol import Store
 
 
+class Waiter(Protocol):
+    """Somebody who waits, and whom any thread may wake."""
+
+    async def wait(self, seconds: float) -> None:
+        """Wait until woken, at most so many seconds; infinity is for ever."""
+
+    def wake(self) -> bool:
+        """Wake him, now or as soon as he waits; False if he cannot be reached any more."""
+
+
 class Runtime(Protocol):
     """How one colour waits."""
 
@@ -30,6 +40,12 @@ class Runtime(Protocol):
 
     def can_wait_for(self, flight: Flight) -> bool:
         """Tell whether waiting for ``flight`` lets it go on."""
+
+    def waiter(self) -> Waiter:
+        """Make a waiter for the caller."""
+
+    def blocks_a_loop(self) -> bool:
+        """Tell whether waiting here would block an event loop, and all of its tasks."""
 
     async def sleep(self, seconds: float) -> bool:
         """Let time pass; False if it was cut short because the process shuts down."""

@@ -34,6 +34,8 @@ VALUES: dict[str, Any] = {
     "attempt": 3,
     "attempts": 3,
     "reason": "deadline",
+    "max_concurrent": 4,
+    "waiting": 2,
 }
 
 
