@@ -16,8 +16,10 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 HEADER = "Retry-After"
-_SECONDS = re.compile(r"\d{1,18}(?:\.\d{0,18})?")
+_SECONDS = re.compile(r"[0-9]{1,18}(?:\.[0-9]{0,18})?")
 _LONGEST_DATE = 64
+_BEYOND = 1e18
+"""Seconds that nobody means."""
 
 
 def told(source: object) -> float | None:
@@ -64,7 +66,7 @@ def in_seconds(value: Any) -> float | None:
     elif isinstance(value, timedelta):
         seconds = value.total_seconds()
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        seconds = float(value)
+        seconds = float(value) if abs(value) < _BEYOND else math.nan
     else:
         return None
     return seconds if 0.0 < seconds < math.inf else None
