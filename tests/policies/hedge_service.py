@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import meshhook as mh
 from tests.colours import Colour
 from tests.waiting import GIVE_UP, eventually, eventually_async
 
-SOON = 0.005
+SOON = 0.02
 """After how long hedges of tests start, in seconds."""
 
 
@@ -72,6 +73,19 @@ class Service:
             return self._end(outcome)
 
         return call_async
+
+    @contextlib.contextmanager
+    def released(self, condition: Callable[[], Any]) -> Iterator[None]:
+        """Let whatever hangs go when ``condition`` holds, while the block waits for a call."""
+
+        def release() -> None:
+            eventually(condition)
+            self.go.set()
+
+        thread = threading.Thread(target=release)
+        thread.start()
+        yield
+        thread.join()
 
     def settle(self, hedge: mh.Hedge) -> None:
         """Let whatever hangs go, and wait until no attempt is running any more."""

@@ -56,7 +56,12 @@ def test_the_cancellation_of_the_caller_waits_for_all_attempts() -> None:
     fn = make(max_hedges=2)(call)
 
     async def main() -> None:
-        await cancelled(fn(), 0.03)
+        task = asyncio.ensure_future(fn())
+        assert await eventually_async(lambda: fn.policies[0].stats().hedges == 2)  # type: ignore[attr-defined]
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
         assert len(cleaned) == 3
         assert others() == set()
 

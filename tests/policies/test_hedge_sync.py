@@ -62,7 +62,7 @@ def test_an_interrupt_frees_the_caller_and_the_attempts_run_on(pressing: Any) ->
     discarded: list[Any] = []
     service = Service(SYNC, Hang("a"), Hang("b"))
     fn, hedge = guard(make(on_discard=discarded.append), service)
-    pressing(0.03)
+    pressing(0.1)
     with pytest.raises(KeyboardInterrupt):
         fn()
     stats = hedge.stats()
