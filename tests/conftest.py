@@ -30,9 +30,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 @pytest.fixture
-def registry() -> mh.Registry:
-    """Make a registry that no other test knows."""
-    return mh.Registry()
+def registry(meshhook_registry: mh.Registry) -> mh.Registry:
+    """Give a registry that no other test knows, and which is the default one meanwhile."""
+    return meshhook_registry
 
 
 @pytest.fixture

@@ -10,11 +10,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, Self, TypeAlias
+from weakref import WeakKeyDictionary
 
 from meshhook import blocks, guard
 from meshhook.colour import colour_of, is_async
+from meshhook.composition.pipeline import Pipeline
 from meshhook.errors import ConfigurationError
 from meshhook.guard import Guard
 from meshhook.policies.circuit_breaker import CircuitBreaker
@@ -22,12 +24,14 @@ from meshhook.policy import Policy
 from meshhook.registry import Registry
 from meshhook.testing.scoped import scoped
 
+Method: TypeAlias = Callable[..., Any]
+
 _lock = threading.RLock()
 _open: list[list[Policy | str]] = []  # guarded by _lock; what each open block disables
 _changed: dict[type[Guard], _Stack] = {}  # guarded by _lock
 _originals: list[tuple[type, str, Any]] = []  # guarded by _lock; methods that are replaced
-_PASSED: Any = object()
-"""What a block of a disabled policy holds."""
+_passed: WeakKeyDictionary[Policy, object] = WeakKeyDictionary()
+"""Who owns the blocks of a policy that were entered while it was disabled."""
 
 
 @scoped
@@ -35,11 +39,11 @@ def disabled(*policies: Policy | str) -> Iterator[None]:
     """Have functions called as if those policies were not around them, until the block ends.
 
     A policy is given as itself, by its kind (``"retry"``), or as ``"kind/name"``, of whichever
-    registry. All functions are meant, those decorated inside the block too, and so are
-    ``policy.call``, ``policy.acall`` and ``with policy:``, where the latter ends before this block
-    does. What a function shows stays the same. A bound method that was looked up before the block
-    keeps its stack. Holds for all threads and tasks of the process; blocks may overlap and end in
-    any order.
+    registry. All functions are meant, those decorated inside the block too, and so are direct calls
+    (``policy.call`` and the like), loops over attempts, and ``with policy:`` if it ends before this
+    block does. What a function shows stays the same. A bound method that was looked up before the
+    block keeps its stack. Holds for all threads and tasks of the process; blocks may overlap and
+    end in any order.
 
     Raises:
         ConfigurationError: for what is neither a policy nor the kind of one.
@@ -182,9 +186,9 @@ def _chain(innermost: Callable[..., Any], fn: Any, kept: tuple[Policy, ...]) -> 
 
 def _replace_methods() -> None:
     """Have the methods of policies ask whether the policy is disabled, and guards report birth."""
-    for kind in _classes(Policy):
+    for kind in (Pipeline, *_classes(Policy)):
         for name, passing in _PASSING.items():
-            if name in vars(kind):
+            if name in vars(kind) and (kind is not Pipeline or name in ("call", "acall")):
                 _originals.append((kind, name, vars(kind)[name]))
                 setattr(kind, name, passing(vars(kind)[name]))
 
@@ -202,80 +206,131 @@ def _restore_methods() -> None:
     del Guard.__init_subclass__
 
 
-def _call(original: Callable[..., Any]) -> Callable[..., Any]:
+def _left_of(caller: Any) -> Any:
+    """Return what is left of a policy or a pipeline, or None if all of it is disabled."""
+    if isinstance(caller, Policy):
+        return None if _is_disabled(caller) else caller
+    kept = [policy for policy in caller if not _is_disabled(policy)]
+    if len(kept) == len(caller.policies):
+        return caller
+    return Pipeline(*kept) if kept else None
+
+
+def _call(original: Method, at: int = 0) -> Method:
+    """Pass a call straight to the function, which is argument number ``at``."""
+
     @functools.wraps(original)
-    def call(self: Policy, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        if _is_disabled(self) and not is_async(fn):
-            return fn(*args, **kwargs)
-        return original(self, fn, *args, **kwargs)
+    def call(self: Any, *given: Any, **kwargs: Any) -> Any:
+        left, fn = _left_of(self), given[at]
+        if left is None and not is_async(fn):
+            return fn(*given[at + 1 :], **kwargs)
+        return original(left or self, *given, **kwargs)
 
     return call
 
 
-def _acall(original: Callable[..., Any]) -> Callable[..., Any]:
+def _acall(original: Method, at: int = 0) -> Method:
     @functools.wraps(original)
-    async def acall(self: Policy, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        if _is_disabled(self):
-            return await fn(*args, **kwargs)
-        return await original(self, fn, *args, **kwargs)
+    async def acall(self: Any, *given: Any, **kwargs: Any) -> Any:
+        left, fn = _left_of(self), given[at]
+        if left is None:
+            return await fn(*given[at + 1 :], **kwargs)
+        return await original(left, *given, **kwargs)
 
     return acall
 
 
-def _enter(original: Callable[..., Any]) -> Callable[..., Any]:
+def _enter(original: Method) -> Method:
     @functools.wraps(original)
     def enter(self: Policy) -> Any:
-        if not _is_disabled(self):
-            return original(self)
-        blocks.enter(self, _PASSED)
-        return self
+        return _pass_into(self) if _is_disabled(self) else original(self)
 
     return enter
 
 
-def _exit(original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
-    def leave(self: Policy, *exc: Any) -> Any:
-        held = blocks.leave(self)
-        if held is _PASSED:
-            return None
-        blocks.enter(self, held)
-        return original(self, *exc)
-
-    return leave
-
-
-def _nothing(_: Policy) -> None:
-    """Enter nothing."""
-
-
-def _aenter(original: Callable[..., Any]) -> Callable[..., Any]:
-    enter = _enter(_nothing)
-
+def _aenter(original: Method) -> Method:
     @functools.wraps(original)
     async def aenter(self: Policy) -> Any:
-        return enter(self) or await original(self)
+        return _pass_into(self) if _is_disabled(self) else await original(self)
 
     return aenter
 
 
-def _aexit(original: Callable[..., Any]) -> Callable[..., Any]:
+def _exit(original: Method) -> Method:
+    @functools.wraps(original)
+    def leave(self: Policy, *exc: Any) -> Any:
+        return None if _has_passed(self) else original(self, *exc)
+
+    return leave
+
+
+def _aexit(original: Method) -> Method:
     @functools.wraps(original)
     async def aexit(self: Policy, *exc: Any) -> Any:
-        held = blocks.leave(self)
-        if held is _PASSED:
-            return None
-        blocks.enter(self, held)
-        return await original(self, *exc)
+        return None if _has_passed(self) else await original(self, *exc)
 
     return aexit
 
 
-_PASSING: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
+def _pass_into(policy: Policy) -> Policy:
+    blocks.enter(_passed.setdefault(policy, object()), None)
+    return policy
+
+
+def _has_passed(policy: Policy) -> bool:
+    """Leave the block, if it is one that the policy was disabled in; tell whether it is."""
+    owner = _passed.get(policy)
+    if owner is None:
+        return False
+    try:
+        blocks.leave(owner)
+    except RuntimeError:  # there is none, or it is somebody else's
+        return False
+    return True
+
+
+class _OnlyAttempt:
+    """The one attempt of a loop over attempts whose retry is disabled."""
+
+    number = 1
+    previous = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let every error pass."""
+
+
+def _iter(original: Method) -> Method:
+    @functools.wraps(original)
+    def attempts(self: Policy) -> Any:
+        return iter([_OnlyAttempt()]) if _is_disabled(self) else original(self)
+
+    return attempts
+
+
+def _aiter(original: Method) -> Method:
+    async def one() -> AsyncIterator[_OnlyAttempt]:
+        yield _OnlyAttempt()
+
+    @functools.wraps(original)
+    def attempts(self: Policy) -> Any:
+        return one() if _is_disabled(self) else original(self)
+
+    return attempts
+
+
+_PASSING: dict[str, Callable[[Method], Method]] = {
     "call": _call,
     "acall": _acall,
+    "run": functools.partial(_call, at=1),
+    "arun": functools.partial(_acall, at=1),
     "__enter__": _enter,
     "__exit__": _exit,
     "__aenter__": _aenter,
     "__aexit__": _aexit,
+    "__iter__": _iter,
+    "__aiter__": _aiter,
 }
+"""By name, how a method becomes one that lets pass what a disabled policy would look at."""

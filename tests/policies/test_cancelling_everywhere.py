@@ -12,7 +12,7 @@ import contextlib
 import itertools
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 import pytest
@@ -24,8 +24,9 @@ from meshhook.policies.circuit_breaker import CircuitBreaker
 from meshhook.policies.timeout import Timeout
 from meshhook.rules.phases import State
 from meshhook.runtime.timer import Entry
+from meshhook.testing import Run, cancel_everywhere
+from meshhook.testing.cancelling import Moment
 from tests.policies.breaker_paths import PATHS, breaker_on, circuit_of
-from tests.stepping import Stepped
 from tests.watched import in_flight
 
 Work = Callable[[], Awaitable[str]]
@@ -151,20 +152,28 @@ def nothing_is_held(policy: Any) -> bool:
     return held == [{}, {}, {}] and circuit.users == 0
 
 
-@contextlib.contextmanager
-def nothing_left(scene: Scene) -> Iterator[None]:
-    """Check that the loop, the context and the process are as they were before."""
-    loop: Any = asyncio.get_running_loop()
-    tasks, threads, latest = asyncio.all_tasks(), set(threading.enumerate()), deadline.get()
-    opened = blocks._open.copy()
-    yield
-    assert asyncio.all_tasks() == tasks
-    assert set(threading.enumerate()) <= threads  # those of other tests may end meanwhile
-    assert (deadline.get(), blocks._open) == (latest, opened)
-    # The timer that all calls of a limit share may ring for nobody; one of a call alone may not.
-    owners = [getattr(each._callback, "__self__", None) for each in loop._scheduled]
-    assert not any(isinstance(owner, Entry) for owner in owners)
-    assert all(nothing_is_held(policy) for policy in scene.policies)
+class Before:
+    """How the loop, the context, the process and the circuits are before a call."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        self.states = states(scene)
+        self._tasks = asyncio.all_tasks()
+        self._threads = set(threading.enumerate())
+        self._deadline = deadline.get()
+        self._blocks = blocks._open.copy()
+
+    def assert_nothing_is_left(self) -> None:
+        """Check that they are so again."""
+        loop: Any = asyncio.get_running_loop()
+        assert asyncio.all_tasks() == self._tasks
+        assert set(threading.enumerate()) <= self._threads  # those of other tests may end meanwhile
+        assert (deadline.get(), blocks._open) == (self._deadline, self._blocks)
+        # The timer that all calls of a limit share may ring for nobody; one of a call alone may
+        # not.
+        owners = [getattr(each._callback, "__self__", None) for each in loop._scheduled]
+        assert not any(isinstance(owner, Entry) for owner in owners)
+        assert all(nothing_is_held(policy) for policy in self.scene.policies)
 
 
 def states(scene: Scene) -> list[State]:
@@ -181,25 +190,6 @@ def be_busy_for_longer(scene: Scene) -> None:
             policy.timers.start(now, now + 3600.0).end()
 
 
-async def attempt(scene: Scene, points: range, moment: str) -> bool:
-    """Call with a cancellation at these await points; tell whether it came to the first of them."""
-    before = states(scene)
-    with nothing_left(scene):
-        stepped = Stepped(scene.fn(), points, moment)  # type: ignore[arg-type]
-        try:
-            assert await stepped.run() == "done"
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            assert task is not None
-            while task.cancelling():
-                task.uncancel()
-    if stepped.points < points[0]:
-        return False
-    assert [counted(policy) for policy in scene.policies] == [{"ignored": 1}] * len(scene.policies)
-    assert states(scene) == before
-    return True
-
-
 @pytest.mark.parametrize("inherits", [False, True], ids=["own limit", "what is left"])
 @pytest.mark.parametrize(
     ("moment", "times"),
@@ -207,27 +197,39 @@ async def attempt(scene: Scene, points: range, moment: str) -> bool:
 )
 @pytest.mark.parametrize("make", SCENES.values(), ids=SCENES)
 def test_a_call_that_is_cancelled_leaves_nothing_behind(
-    make: Callable[[Work], Scene], moment: str, times: int, inherits: bool
+    make: Callable[[Work], Scene], moment: Moment, times: int, inherits: bool
 ) -> None:
     """No permit, lease, timer, task, thread or deadline; it counts as ignored, once."""
     work = body_without_clean_up if moment == "thrown away" else body
 
-    async def main() -> int:
-        for point in itertools.count(1):
-            scene = make(work)
-            if inherits:
-                be_busy_for_longer(scene)
-            if not await attempt(scene, range(point, point + times), moment):
-                return point
-            with nothing_left(scene):
-                assert await scene.fn() == "done"
-            for policy in scene.policies:
-                assert counted(policy) == {"ignored": 1, "successes": 1}
-            assert set(states(scene)) <= {State.CLOSED}
-        raise AssertionError
+    before: Before
+
+    def begin() -> Awaitable[str]:
+        nonlocal before
+        scene = make(work)
+        if inherits:
+            be_busy_for_longer(scene)
+        before = Before(scene)
+        return scene.fn()
+
+    async def check(run: Run) -> None:
+        before.assert_nothing_is_left()
+        if not run.was_cancelled:
+            assert run.result == "done"
+            return
+        scene = before.scene
+        for policy in scene.policies:
+            assert counted(policy) == {"ignored": 1}
+        assert states(scene) == before.states
+        assert await scene.fn() == "done"
+        before.assert_nothing_is_left()
+        for policy in scene.policies:
+            assert counted(policy) == {"ignored": 1, "successes": 1}
+        assert set(states(scene)) <= {State.CLOSED}
 
     with mh.deadline(30.0) if inherits else contextlib.nullcontext():
-        assert asyncio.run(main()) >= 8
+        points = asyncio.run(cancel_everywhere(begin, check, moments=[moment], times=times))
+        assert points >= 7
 
 
 @pytest.mark.parametrize("make", SCENES.values(), ids=SCENES)
@@ -238,11 +240,12 @@ def test_a_call_that_is_cancelled_before_it_begins_has_never_been(
 
     async def main() -> None:
         scene = make(body)
-        with nothing_left(scene):
-            task = asyncio.ensure_future(scene.fn())
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
+        before = Before(scene)
+        task = asyncio.ensure_future(scene.fn())
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        before.assert_nothing_is_left()
         assert [counted(policy) for policy in scene.policies] == [{}] * len(scene.policies)
 
     asyncio.run(main())

@@ -22,9 +22,9 @@ from meshhook.observe.logging import log_events
 from meshhook.policies.chaos import drivers, switch
 from meshhook.runtime import pauses
 from meshhook.testing import inject
+from meshhook.testing.cancelling import MOMENTS, Stepped
 from tests.colours import Colour
 from tests.forking import in_a_fork
-from tests.stepping import MOMENTS, Stepped
 
 
 class Upstream:

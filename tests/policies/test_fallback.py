@@ -15,9 +15,9 @@ import pytest
 import meshhook as mh
 from meshhook import events
 from meshhook.observe.logging import log_events
+from meshhook.testing.cancelling import MOMENTS, Stepped
 from tests.colours import Colour
 from tests.forking import in_a_fork
-from tests.stepping import MOMENTS, Stepped
 
 
 def failing(colour: Colour, policy: mh.Fallback, error: BaseException | None = None) -> Any:

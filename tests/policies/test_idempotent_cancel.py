@@ -20,10 +20,10 @@ import meshhook as mh
 from meshhook.runtime.flights import flights_of
 from meshhook.runtime.heartbeat import HEARTBEAT
 from meshhook.stores.protocol import Force
+from meshhook.testing.cancelling import MOMENTS, Stepped
 from tests.faultproxy import FaultProxy
 from tests.policies.idempotent_calls import hold_elsewhere, stats_of
 from tests.servers import ENGINES
-from tests.stepping import MOMENTS, Stepped
 from tests.stores.conftest import PATIENT
 from tests.waiting import eventually_async
 

@@ -15,7 +15,7 @@ import pytest
 import meshhook as mh
 from meshhook.guard import Guard
 from meshhook.policy import Policy
-from meshhook.testing import disabled, force_open
+from meshhook.testing import disabled, force_open, no_wait
 from tests.colours import Colour
 
 
@@ -289,6 +289,96 @@ def test_blocks_of_a_policy_pass(registry: mh.Registry) -> None:
     assert other.stats().successes == 2
     with pytest.raises(mh.CircuitOpenError), breaker:
         raise AssertionError
+
+
+def test_direct_calls_of_a_pipeline_pass(registry: mh.Registry) -> None:
+    """By those of its policies that are disabled; the function is left as it is."""
+    one, other = noted(registry), noted(registry, kind=Other)
+    pipeline = mh.Pipeline(one, other)
+
+    def double(number: int) -> int:
+        return 2 * number
+
+    async def double_async(number: int) -> int:
+        return 2 * number
+
+    def both() -> None:
+        assert pipeline.call(double, 2) == 4
+        assert asyncio.run(pipeline.acall(double_async, 2)) == 4
+
+    for kinds, calls in ((("noted",), (0, 2)), (("noted", "other"), (0, 2)), (("retry",), (2, 4))):
+        with disabled(*kinds):
+            both()
+        assert (one.calls, other.calls) == calls
+    assert not hasattr(double, "__wrapped__")
+
+
+def test_runs_of_an_idempotent_policy_pass(registry: mh.Registry) -> None:
+    """Each executes the function, whatever the key has."""
+    once = mh.idempotent(name="charge", registry=registry)
+    runs: list[int] = []
+
+    async def charge(number: int) -> int:
+        runs.append(number)
+        return number
+
+    with disabled("idempotent"):
+        assert [once.run("key", len, "abc"), once.run("key", len, "ab")] == [3, 2]
+        for number in (1, 2):
+            assert asyncio.run(once.arun("key", charge, number)) == number
+    assert runs == [1, 2]
+    assert [once.run("key", len, "abc"), once.run("key", len, "abc")] == [3, 3]
+
+
+def test_a_loop_over_attempts_has_one(registry: mh.Registry) -> None:
+    """Its error passes, sync and async, and nothing is waited for."""
+    numbers: list[int] = []
+
+    def loop() -> None:
+        for attempt in mh.retrying(on=ZeroDivisionError):
+            with attempt as it:
+                assert it.previous is None
+                numbers.append(it.number)
+                raise ZeroDivisionError
+
+    async def loop_async() -> None:
+        async for attempt in mh.retrying(on=ZeroDivisionError):
+            with attempt:
+                numbers.append(attempt.number)
+                raise ZeroDivisionError
+
+    with disabled("retry"):
+        with pytest.raises(ZeroDivisionError):
+            loop()
+        with pytest.raises(ZeroDivisionError):
+            asyncio.run(loop_async())
+        assert numbers == [1, 1]
+    with disabled("timeout"), no_wait(), pytest.raises(AssertionError):
+        loop()
+    with disabled("timeout"), no_wait(), pytest.raises(ZeroDivisionError):
+        asyncio.run(loop_async())
+    assert numbers == [1, 1, 1, 1, 2, 3]
+
+
+def test_a_block_that_waits_passes_too(registry: mh.Registry) -> None:
+    """A limit and a bulkhead that are full let everybody in, and nothing is taken."""
+    limit = mh.rate_limit("1/h", name="limit", registry=registry)
+    bulkhead = mh.bulkhead(1, name="places", registry=registry)
+
+    async def main() -> None:
+        async with limit, bulkhead, bulkhead:
+            pass
+
+    with disabled("rate_limit", "bulkhead"):
+        with limit, limit, bulkhead, bulkhead:
+            pass
+        asyncio.run(main())
+    with limit, bulkhead:
+        with disabled("timeout"), pytest.raises(mh.RejectedError), bulkhead:
+            raise AssertionError
+        with disabled("timeout"), pytest.raises(mh.RejectedError), limit:
+            raise AssertionError
+    assert bulkhead.stats().rejected == 1
 
 
 def test_a_block_that_began_before_ends_as_ever(registry: mh.Registry) -> None:
