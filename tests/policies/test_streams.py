@@ -415,112 +415,110 @@ def test_idempotent_refuses_streams(colour: Colour, registry: mh.Registry) -> No
             once(fn)
 
 
-class TestThrownAway:
-    """Streams that nobody iterates to the end."""
+def test_a_sync_stream_is_closed_with_the_last_reference(breaker: Any) -> None:
+    """The permit is given back, in whatever thread it is dropped."""
+    closed: list[str] = []
 
-    def test_a_sync_stream_is_closed_with_the_last_reference(self, breaker: Any) -> None:
-        """The permit is given back, in whatever thread it is dropped."""
-        closed: list[str] = []
-
-        def body() -> Iterator[int]:
-            try:
-                yield 1
-                yield 2
-            finally:
-                closed.append("closed")
-
-        for _ in breaker(body)():
-            break
-        assert closed == ["closed"]
-        assert counts(breaker) == (0, 0, 1)
-        circle: list[Any] = [breaker(body)()]
-        next(circle[0])
-        circle.append(circle)
-        del circle
-        gc.collect()
-        assert counts(breaker) == (0, 0, 2)
-
-    def test_an_async_stream_is_closed_by_its_loop(self, registry: mh.Registry) -> None:
-        """In a cycle or not, with a cleanup that awaits, through a stack, and nobody complains."""
-        complaints: list[Any] = []
-        closed: list[int] = []
-
-        async def body(number: int) -> AsyncIterator[int]:
-            try:
-                yield number
-                yield number
-            finally:
-                await asyncio.sleep(0.001)
-                closed.append(number)
-
-        fn = stacked(registry, body)
-
-        async def main() -> None:
-            loop = asyncio.get_running_loop()
-            loop.set_exception_handler(lambda _, context: complaints.append(context))
-            async for item in fn(0):
-                assert item == 0
-                break
-            for number in range(1, 20):
-                stream = fn(number)
-                assert await anext(stream) == number
-                circle: list[Any] = [stream]
-                circle.append(circle)
-                del stream, circle
-            gc.collect()
-            await asyncio.sleep(0.02)
-            assert sorted(closed) == list(range(20))
-
-        asyncio.run(main())
-        assert complaints == []
-        for name in ("inner", "keyed", "timed"):
-            assert registry.circuit_breakers[name].stats().ignored == 20
-
-    def test_a_stream_that_is_left_open_is_closed_with_its_loop(
-        self, registry: mh.Registry
-    ) -> None:
-        """The loop knows of the outermost generator alone, and closes that."""
-        closed: list[str] = []
-        complaints: list[Any] = []
-
-        async def body(_: int) -> AsyncIterator[int]:
-            try:
-                yield 1
-            finally:
-                await asyncio.sleep(0)
-                closed.append("closed")
-
-        async def main() -> Any:
-            loop = asyncio.get_running_loop()
-            loop.set_exception_handler(lambda _, context: complaints.append(context))
-            stream = stacked(registry, body)(1)
-            await anext(stream)
-            return stream
-
-        stream = asyncio.run(main())
-        assert (closed, complaints) == (["closed"], [])
-        assert registry.circuit_breakers["inner"].stats().ignored == 1
-        del stream
-
-    @pytest.mark.filterwarnings("ignore:coroutine method 'aclose'")
-    def test_a_permit_outlives_no_loop(self, breaker: Any) -> None:
-        """A loop that was closed forgets its generators; the permit comes back all the same."""
-
-        async def body() -> AsyncIterator[int]:
+    def body() -> Iterator[int]:
+        try:
             yield 1
+            yield 2
+        finally:
+            closed.append("closed")
 
-        async def begin() -> Any:
-            stream = breaker(body)()
-            await anext(stream)
-            return stream
+    for _ in breaker(body)():
+        break
+    assert closed == ["closed"]
+    assert counts(breaker) == (0, 0, 1)
+    circle: list[Any] = [breaker(body)()]
+    next(circle[0])
+    circle.append(circle)
+    del circle
+    gc.collect()
+    assert counts(breaker) == (0, 0, 2)
 
-        loop = asyncio.new_event_loop()
-        stream = loop.run_until_complete(begin())
-        loop.close()
-        assert counts(breaker) == (0, 0, 0)
-        del stream
+
+def test_an_async_stream_is_closed_by_its_loop(registry: mh.Registry) -> None:
+    """In a cycle or not, with a cleanup that awaits, through a stack, and nobody complains."""
+    complaints: list[Any] = []
+    closed: list[int] = []
+
+    async def body(number: int) -> AsyncIterator[int]:
+        try:
+            yield number
+            yield number
+        finally:
+            await asyncio.sleep(0.001)
+            closed.append(number)
+
+    fn = stacked(registry, body)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: complaints.append(context))
+        async for item in fn(0):
+            assert item == 0
+            break
+        for number in range(1, 20):
+            stream = fn(number)
+            assert await anext(stream) == number
+            circle: list[Any] = [stream]
+            circle.append(circle)
+            del stream, circle
         gc.collect()
-        assert counts(breaker) == (0, 0, 1)
+        await asyncio.sleep(0.02)
+        assert sorted(closed) == list(range(20))
+
+    asyncio.run(main())
+    assert complaints == []
+    for name in ("inner", "keyed", "timed"):
+        assert registry.circuit_breakers[name].stats().ignored == 20
+
+
+def test_a_stream_that_is_left_open_is_closed_with_its_loop(self, registry: mh.Registry) -> None:
+    """The loop knows of the outermost generator alone, and closes that."""
+    closed: list[str] = []
+    complaints: list[Any] = []
+
+    async def body(_: int) -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            await asyncio.sleep(0)
+            closed.append("closed")
+
+    async def main() -> Any:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: complaints.append(context))
+        stream = stacked(registry, body)(1)
+        await anext(stream)
+        return stream
+
+    stream = asyncio.run(main())
+    assert (closed, complaints) == (["closed"], [])
+    assert registry.circuit_breakers["inner"].stats().ignored == 1
+    del stream
+
+
+@pytest.mark.filterwarnings("ignore:coroutine method 'aclose'")
+def test_a_permit_outlives_no_loop(breaker: Any) -> None:
+    """A loop that was closed forgets its generators; the permit comes back all the same."""
+
+    async def body() -> AsyncIterator[int]:
+        yield 1
+
+    async def begin() -> Any:
+        stream = breaker(body)()
+        await anext(stream)
+        return stream
+
+    loop = asyncio.new_event_loop()
+    stream = loop.run_until_complete(begin())
+    loop.close()
+    assert counts(breaker) == (0, 0, 0)
+    del stream
+    gc.collect()
+    assert counts(breaker) == (0, 0, 1)
 
 
 def test_leaving_an_async_for(breaker: Any) -> None:
