@@ -127,6 +127,8 @@ def imports(options: Options) -> Table:
     statements = {
         "wrapt, asyncio, threading": "import wrapt, asyncio, threading",
         "meshhook": "import meshhook",
+        "meshhook, three policies": "from meshhook import circuit_breaker, retry, timeout",
+        "meshhook, all of it": "from meshhook import *",
     }
     times: dict[str, list[float]] = {name: [] for name in statements}
     try:

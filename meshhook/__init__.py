@@ -1,13 +1,13 @@
-"""Resilience for Python functions, sync and async: stackable decorators over shared state."""
+"""Resilience for Python functions, sync and async: stackable decorators over shared state.
 
-import typing
+What a program does not use is not imported: a policy is, with all that it needs, when its name is
+first asked for.
+"""
 
-from meshhook import errors, events
-from meshhook.budgets import RetryBudget
-from meshhook.canonical import idempotency_key
-from meshhook.composition.explanation import Explanation, explain
-from meshhook.composition.pipeline import Pipeline
-from meshhook.composition.resilient import resilient
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from meshhook import errors
 from meshhook.deadline import check_deadline, deadline, remaining
 from meshhook.errors import (
     BulkheadFullError,
@@ -28,27 +28,65 @@ from meshhook.errors import (
     RetryExhaustedError,
     StoreError,
     StoreUnavailableError,
+    ThrottledError,
     TimeoutError,
 )
-from meshhook.events import subscribe
-from meshhook.guard import Guard
-from meshhook.policies.bulkhead import AIMD, Bulkhead, Gradient, bulkhead
-from meshhook.policies.chaos import Chaos, chaos
-from meshhook.policies.circuit_breaker import CircuitBreaker, circuit_breaker
-from meshhook.policies.fallback import Fallback, fallback
-from meshhook.policies.hedge import Hedge, hedge
-from meshhook.policies.idempotent import Idempotent, idempotent
-from meshhook.policies.idempotent.claim import current
-from meshhook.policies.rate_limit import RateLimit, rate_limit
-from meshhook.policies.retry import Retry, RetryPause, attempts_of, retry, retrying
-from meshhook.policies.timeout import Timeout, timeout
 from meshhook.registry import Registry
-from meshhook.rules.phases import State as CircuitState
-from meshhook.runtime.pauses import shutdown
-from meshhook.stores.memory import MemoryStore
-from meshhook.stores.redis import RedisStore
+
+if TYPE_CHECKING:
+    from meshhook import events
+    from meshhook import testing as testing
+    from meshhook.budgets import RetryBudget
+    from meshhook.canonical import idempotency_key
+    from meshhook.composition.explanation import Explanation, explain
+    from meshhook.composition.pipeline import Pipeline
+    from meshhook.composition.resilient import resilient
+    from meshhook.events import subscribe
+    from meshhook.guard import Guard
+    from meshhook.policies.bulkhead import AIMD, Bulkhead, Gradient, bulkhead
+    from meshhook.policies.chaos import Chaos, chaos
+    from meshhook.policies.circuit_breaker import CircuitBreaker, CircuitState, circuit_breaker
+    from meshhook.policies.fallback import Fallback, fallback
+    from meshhook.policies.hedge import Hedge, hedge
+    from meshhook.policies.idempotent import Idempotent, idempotent
+    from meshhook.policies.idempotent.claim import current
+    from meshhook.policies.rate_limit import RateLimit, rate_limit
+    from meshhook.policies.retry import Retry, RetryPause, attempts_of, retry, retrying
+    from meshhook.policies.throttle import Throttle, throttle
+    from meshhook.policies.timeout import Timeout, timeout
+    from meshhook.runtime.pauses import shutdown
+    from meshhook.stores.memory import MemoryStore
+    from meshhook.stores.redis import RedisStore
 
 registry = Registry.default
+
+_HOMES = {
+    "meshhook.budgets": "RetryBudget",
+    "meshhook.canonical": "idempotency_key",
+    "meshhook.composition.explanation": "Explanation explain",
+    "meshhook.composition.pipeline": "Pipeline",
+    "meshhook.composition.resilient": "resilient",
+    "meshhook.events": "subscribe",
+    "meshhook.guard": "Guard",
+    "meshhook.policies.bulkhead": "AIMD Bulkhead Gradient bulkhead",
+    "meshhook.policies.chaos": "Chaos chaos",
+    "meshhook.policies.circuit_breaker": "CircuitBreaker CircuitState circuit_breaker",
+    "meshhook.policies.fallback": "Fallback fallback",
+    "meshhook.policies.hedge": "Hedge hedge",
+    "meshhook.policies.idempotent": "Idempotent idempotent",
+    "meshhook.policies.idempotent.claim": "current",
+    "meshhook.policies.rate_limit": "RateLimit rate_limit",
+    "meshhook.policies.retry": "Retry RetryPause attempts_of retry retrying",
+    "meshhook.policies.throttle": "Throttle throttle",
+    "meshhook.policies.timeout": "Timeout timeout",
+    "meshhook.runtime.pauses": "shutdown",
+    "meshhook.stores.memory": "MemoryStore",
+    "meshhook.stores.redis": "RedisStore",
+}
+"""Where the names live that are imported when they are first asked for."""
+
+_MODULES = ("events", "testing")
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
     "AIMD",
@@ -88,6 +126,8 @@ __all__ = [
     "RetryPause",
     "StoreError",
     "StoreUnavailableError",
+    "Throttle",
+    "ThrottledError",
     "Timeout",
     "TimeoutError",
     "attempts_of",
@@ -112,17 +152,19 @@ __all__ = [
     "retrying",
     "shutdown",
     "subscribe",
+    "throttle",
     "timeout",
 ]
 
-if typing.TYPE_CHECKING:
-    from meshhook import testing as testing
-else:
 
-    def __getattr__(name: str) -> typing.Any:
-        """Import the testing kit when it is first asked for."""
-        if name == "testing":
-            import importlib
-
-            return importlib.import_module("meshhook.testing")
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(_HOME_OF[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME_OF, *_MODULES})

