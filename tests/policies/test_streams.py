@@ -475,7 +475,7 @@ def test_an_async_stream_is_closed_by_its_loop(registry: mh.Registry) -> None:
         assert registry.circuit_breakers[name].stats().ignored == 20
 
 
-def test_a_stream_that_is_left_open_is_closed_with_its_loop(self, registry: mh.Registry) -> None:
+def test_a_stream_that_is_left_open_is_closed_with_its_loop(registry: mh.Registry) -> None:
     """The loop knows of the outermost generator alone, and closes that."""
     closed: list[str] = []
     complaints: list[Any] = []
