@@ -87,8 +87,11 @@ class _Seat:
     def end(self, how: Ended) -> None:
         """Give the slot back."""
         try:
-            if self._bulkhead.is_adaptive and (how is None or isinstance(how, Exception)):
-                self._bulkhead.learn(self._place, time.monotonic() - self._taken, how)
+            began = time.monotonic() - self._taken
+            if how is None:
+                self._bulkhead.learn(self._place, began)
+            else:
+                self._bulkhead.learn_error(self._place, began, how)
         finally:
             self._give_back()
 
