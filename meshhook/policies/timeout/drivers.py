@@ -19,6 +19,7 @@ from meshhook.errors import MeshHookError, TimeoutError
 from meshhook.runtime.alarm import Alarm
 from meshhook.runtime.expiry import Expired
 from meshhook.runtime.workers import Job
+from meshhook.tracebacks import hide_this_frame
 
 if TYPE_CHECKING:
     from meshhook.policies.timeout import Timeout
@@ -132,7 +133,11 @@ def signalled(policy: Timeout, call: Call, fn: Call, *, or_threaded: bool = Fals
         nonlocal in_worker
         if in_worker is None:
             in_worker = threaded(policy, call, fn)
-        return in_worker(*args, **kwargs)
+        try:
+            return in_worker(*args, **kwargs)
+        except BaseException as exc:
+            hide_this_frame(exc)
+            raise
 
     return guarded
 
