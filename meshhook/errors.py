@@ -4,7 +4,8 @@
     ├── RejectedError(.name, .policy, .retry_after)    the call never started: safe to run again
     │   ├── CircuitOpenError(.state, .last_failure)
     │   ├── BulkheadFullError(.reason, .max_concurrent, .waiting)
-    │   └── RateLimitedError(.limit, .remaining, .reset_after)
+    │   ├── RateLimitedError(.limit, .remaining, .reset_after)
+    │   └── ThrottledError(.chance)
     ├── TimeoutError(.name, .timeout)                  also a builtin TimeoutError
     │   └── NoTimeLeftError(.policy, .retry_after)     also a RejectedError
     ├── RetryExhaustedError(.name, .attempts, .reason, .last_result)
@@ -182,6 +183,32 @@ class RateLimitedError(RejectedError):
             return str(self.args[0])
         said = f"rate limit {self.name!r} of {self.limit} is used up"
         return f"{said}; retry in {self.retry_after or 0.0:.3g} s"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
+
+class ThrottledError(RejectedError):
+    """The service accepts too few of the calls, so this one was dropped before it was sent.
+
+    ``chance`` is the share of calls that was being dropped.
+    """
+
+    policy = "throttle"
+    retry_after = None
+
+    def __init__(self, message: str | None = None, *, name: str = "", chance: float = 0.0) -> None:
+        # As cheap as that of a circuit, for the same reason.
+        self.name = name
+        self.chance = chance
+
+    def __str__(self) -> str:
+        if self.args and self.args[0] is not None:
+            return str(self.args[0])
+        return (
+            f"throttle {self.name!r} dropped the call: what is called accepts too few of them, so "
+            f"{self.chance:.0%} are not sent; call again later, and less often"
+        )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"

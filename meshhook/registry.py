@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from meshhook.policies.idempotent import Idempotent
     from meshhook.policies.rate_limit import RateLimit
     from meshhook.policies.retry import Retry
+    from meshhook.policies.throttle import Throttle
     from meshhook.policies.timeout import Timeout
 
 T = TypeVar("T")
@@ -251,6 +252,11 @@ class Registry:
     def chaos(self) -> dict[str, Chaos]:
         """The places where chaos may strike, by name."""
         return self.of_kind("chaos")
+
+    @property
+    def throttles(self) -> dict[str, Throttle]:
+        """The throttles, by name."""
+        return self.of_kind("throttle")
 
     def stats(self) -> RegistryStats:
         """Return the statistics of every policy. Never blocks a call."""

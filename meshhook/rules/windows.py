@@ -116,12 +116,13 @@ class TimeWindow:
         "until",
     )
 
-    def __init__(self, seconds: float, now: float) -> None:
+    def __init__(self, seconds: float, now: float, counted: int = 0) -> None:
+        """Begin empty at ``now``: the first ``counted`` successes are not in it."""
         self._width = max(seconds / BUCKETS, SHORTEST)
         self._past: list[tuple[int, int, int]] = []
         self._slice_calls = self._slice_failures = self._slice_slow = 0
         self._calls = self._failures = self._slow = 0
-        self._counted = 0
+        self._counted = counted
         self.number = 0
         """The number of the current slice."""
         self.since = now

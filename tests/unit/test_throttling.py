@@ -20,6 +20,8 @@ def count(rule: Throttling, now: float, requests: int, accepted: int) -> None:
     rule.advance(now)
     rule.requests += requests
     rule.accepted += accepted
+    for _ in range(requests - accepted):
+        rule.refuse()
 
 
 def test_nothing_is_dropped_while_half_is_accepted() -> None:
@@ -43,7 +45,7 @@ def test_few_requests_say_nothing() -> None:
 def test_some_are_always_sent() -> None:
     """However long nothing was accepted."""
     rule = throttling(most=0.75)
-    count(rule, 0.0, requests=10**9, accepted=0)
+    count(rule, 0.0, requests=10_000, accepted=0)
     assert rule.chance(0.0) == 0.75
 
 
@@ -56,12 +58,67 @@ def test_what_is_older_than_the_window_is_forgotten() -> None:
 
 
 def test_a_request_counts_when_it_begins() -> None:
-    """Those that hang are neither accepted nor forgotten; late acceptances count when they come."""
+    """Those that hang weigh as much as those that fail; late acceptances count when they come."""
     rule = throttling(window=120.0)
-    count(rule, 0.0, requests=40, accepted=0)
+    count(rule, 0.0, requests=1, accepted=0)
+    rule.requests += 39
     assert rule.chance(0.0) == 0.9
-    count(rule, 60.0, requests=0, accepted=20)
+    rule.advance(60.0)
+    rule.accepted += 20
     assert rule.chance(60.0) == 0.0
+
+
+def test_requests_that_are_under_way_prove_nothing() -> None:
+    """A hundred at once are no overload, nor while the first answers are good enough."""
+    rule = throttling()
+    rule.requests += 100
+    assert rule.chance(0.0) == 0.0
+    rule.accepted += 9
+    rule.refuse()
+    assert rule.chance(0.0) == 0.0
+    for _ in range(9):
+        rule.refuse()
+    assert rule.chance(0.0) == (100 - 18) / 101
+
+
+def test_trouble_is_known_as_soon_as_it_is_there() -> None:
+    """Whoever looks at the flag alone misses nothing: failures and time raise it."""
+    rule = throttling(window=100.0)
+    count(rule, 0.0, requests=100, accepted=100)
+    count(rule, 50.0, requests=60, accepted=0)
+    assert not rule.is_troubled
+    rule.advance(99.0)
+    assert not rule.is_troubled
+    rule.advance(100.0)
+    assert rule.is_troubled
+    assert rule.chance(100.0) == 0.9
+    rule.accepted += 60
+    assert rule.chance(100.0) == 0.0
+    assert not rule.is_troubled
+
+
+def test_an_answer_may_outlive_its_request() -> None:
+    """A call that began before the window counts with its answer, in both numbers."""
+    rule = throttling(window=100.0)
+    rule.requests += 30
+    rule.advance(95.0)
+    rule.accepted += 10
+    for _ in range(20):
+        rule.refuse()
+    rule.advance(105.0)
+    assert rule.totals() == (30, 10, 20)
+    assert rule.chance(105.0) == 10 / 31
+
+
+def test_forgetting_begins_anew() -> None:
+    """The window is empty, and the counters go on."""
+    rule = throttling()
+    count(rule, 0.0, requests=100, accepted=10)
+    rule.forget(5.0)
+    assert (rule.totals(), rule.is_troubled, rule.chance(5.0)) == ((0, 0, 0), False, 0.0)
+    assert (rule.requests, rule.accepted) == (100, 10)
+    count(rule, 6.0, requests=3, accepted=2)
+    assert rule.totals() == (3, 2, 1)
 
 
 @given(
@@ -93,9 +150,11 @@ def test_an_overloaded_service_gets_about_twice_what_it_can_take() -> None:
         for _ in range(1_000):
             drop = rule.chance(second)
             rule.requests += 1
-            if chance.random() >= drop:
-                sent += 1
-                rule.accepted += sent <= capacity
+            sent += (is_sent := chance.random() >= drop)
+            if is_sent and sent <= capacity:
+                rule.accepted += 1
+            else:
+                rule.refuse()
         return sent
 
     load = [send(float(second), 100) for second in range(240)]

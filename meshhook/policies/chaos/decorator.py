@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, overload
 
 from meshhook import guard
+from meshhook.dice import Seed
 from meshhook.policies.chaos.plan import Delay, Fault, Rate
 from meshhook.policies.chaos.policy import Chaos
-from meshhook.policies.chaos.settings import Enabled, Seed, chaos_settings
+from meshhook.policies.chaos.settings import Enabled, chaos_settings
 from meshhook.registry import Registry
 
 P = ParamSpec("P")

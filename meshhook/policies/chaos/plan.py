@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import math
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -169,8 +168,3 @@ def _fresh(fault: Fault, name: str) -> Exception | None:
     if made is not None and not isinstance(made, Exception):
         raise wrong("fault", made, "an error or None")
     return made  # type: ignore[no-any-return]
-
-
-def generator(seed: Any) -> Callable[[], float]:
-    """Return what draws the random numbers of a policy: its own, if it has a seed."""
-    return random.random if seed is None else random.Random(seed).random  # noqa: S311 - no secret

@@ -13,9 +13,10 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from meshhook import events
+from meshhook.dice import dice
 from meshhook.events import logger
 from meshhook.policies.chaos import drivers, switch
-from meshhook.policies.chaos.plan import Delay, Fault, Plan, Rate, Strike, generator, plan
+from meshhook.policies.chaos.plan import Delay, Fault, Plan, Rate, Strike, plan
 from meshhook.policies.chaos.settings import ChaosSettings
 from meshhook.policies.chaos.stats import ChaosStats, Tally
 from meshhook.policy import Policy
@@ -34,7 +35,7 @@ class Chaos(Policy):
     def __init__(self, settings: ChaosSettings, registry: Registry) -> None:
         super().__init__(settings, registry)
         self.tally = Tally()
-        self._draw = generator(settings.seed)
+        self._draw = dice(settings.seed)
         self._own = () if settings.enabled is False or settings.plan.is_idle() else (settings.plan,)
         self._injected: tuple[Plan, ...] = ()  # replaced under _lock
         self.active: tuple[Plan, ...] = self._own

@@ -1,6 +1,6 @@
 """The kill switch: ``MESHHOOK_CHAOS=off`` in the environment, and no chaos strikes in the process.
 
-The environment is read once, when meshhook is imported, so that a call looks at nothing but a flag.
+The environment is read once, when chaos is first used, so that a call looks at nothing but a flag.
 """
 
 from __future__ import annotations
