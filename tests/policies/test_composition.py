@@ -152,8 +152,8 @@ def test_the_story_has_everything(colour: Colour, registry: mh.Registry) -> None
     assert (e, g) == ("third", "g")
     assert (full[0], opened[0]) == ("BulkheadFullError", "CircuitOpenError")
     calls, fallback, idempotent, total, retry, breaker, limit, bulkhead, attempt = rest[-9:]
-    # Ten of fourteen calls of the limit: one for a, 2 for b, one for c, 3 for d, and one for each of
-    # e, f (which then found no slot) and g; h was refused before. So four more are made, not nine.
+    # Ten of the fourteen calls of the limit are 1 for a, 2 for b, 1 for c, 3 for d, and 1 for each
+    # of e, f, which then found no slot, and g; h was refused before. So four more are made.
     assert rest[:9] == ["i", "j", "k", "l", *["none"] * 5]
     assert calls == 13
     assert (fallback["used"], fallback["failures"]) == (6, 3)

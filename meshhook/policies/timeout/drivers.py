@@ -95,7 +95,9 @@ def threaded(policy: Timeout, call: Call, fn: Call) -> Call:
     return guarded
 
 
-def signalled(policy: Timeout, call: Call, fn: Call, *, or_threaded: bool = False) -> Call:
+def signalled(  # noqa: C901 - one function, because another would be a frame of its own
+    policy: Timeout, call: Call, fn: Call, *, or_threaded: bool = False
+) -> Call:
     """Interrupt the main thread by a signal; make the call in a worker where that cannot be."""
     limit, tally, plain = policy.settings.seconds, policy.tally, guard.PLAIN
     get, set_, reset = deadline.get, deadline.set, deadline.reset
