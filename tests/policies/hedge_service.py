@@ -77,15 +77,17 @@ class Service:
     @contextlib.contextmanager
     def released(self, condition: Callable[[], Any]) -> Iterator[None]:
         """Let whatever hangs go when ``condition`` holds, while the block waits for a call."""
+        held: list[bool] = []
 
         def release() -> None:
-            eventually(condition)
+            held.append(eventually(condition))
             self.go.set()
 
         thread = threading.Thread(target=release)
         thread.start()
         yield
         thread.join()
+        assert held == [True]
 
     def settle(self, hedge: mh.Hedge) -> None:
         """Let whatever hangs go, and wait until no attempt is running any more."""

@@ -200,11 +200,12 @@ def test_a_forked_child_begins_anew() -> None:
     service.settle(hedge)
 
 
-def test_a_timeout_around_a_hedge_frees_the_caller() -> None:
+@pytest.mark.parametrize("mode", ["auto", "thread", "signal"])
+def test_a_timeout_around_a_hedge_frees_the_caller(mode: Any) -> None:
     """The attempts see the deadline, and run on."""
     service = Service(SYNC, Hang())
     fn, hedge = guard(make(0), service)
-    limited = mh.timeout(0.02, mode="thread", registry=mh.Registry())(fn)
+    limited = mh.timeout(0.02, mode=mode, registry=mh.Registry())(fn)
     with pytest.raises(mh.TimeoutError):
         limited()
     service.go.set()
