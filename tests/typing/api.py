@@ -13,6 +13,7 @@ import meshhook as mh
 from meshhook.events import CircuitChanged, Event, Subscription
 from meshhook.observe.logging import log_events
 from meshhook.policies.circuit_breaker.stats import BreakerStats
+from meshhook.policies.hedge.stats import HedgeStats
 from meshhook.registry import RegistryStats
 from meshhook.stats import Stats
 
@@ -188,6 +189,37 @@ async def use_policies(limit: mh.Timeout) -> None:
     assert_type(breaker.name, str)
 
 
+# A hedge likewise; it is given an object, a tuple of functions and a budget.
+
+hedge = mh.hedge("50ms", idempotent=True, alternatives=(plain,), budget=mh.RetryBudget())
+assert_type(hedge, mh.Hedge)
+
+
+@mh.hedge
+def hedged_bare(number: int, /, text: str = "", *, flag: bool = False) -> list[str]:
+    return plain(number, text, flag=flag)
+
+
+@mh.hedge(idempotent=True, on=(ConnectionError, TimeoutError), on_discard=print)
+async def hedged(number: int, /, text: str = "", *, flag: bool = False) -> list[str]:
+    return await plain_async(number, text, flag=flag)
+
+
+assert_type(hedged_bare(1, "a", flag=True), list[str])
+assert_type(hedge.call(plain, 1, "a"), list[str])
+assert_type(hedge.stats(), HedgeStats)
+assert_type(hedge.stats().delay, float | None)
+
+
+async def use_hedged() -> None:
+    assert_type(await hedged(1, "a"), list[str])
+    assert_type(await hedge.acall(plain_async, 1), list[str])
+    await hedged("1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+mh.hedge(idempotent="yes")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
 def wrong_settings() -> None:
     mh.circuit_breaker(failure_threshold="5")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
     mh.circuit_breaker(treshold=5)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
@@ -204,6 +236,7 @@ def use_the_rest(registry: mh.Registry, error: mh.CircuitOpenError, late: mh.Tim
     assert_type(registry.stats().to_dict(), dict[str, Any])
     assert_type(registry.circuit_breakers["name"], mh.CircuitBreaker)
     assert_type(registry.timeouts["name"], mh.Timeout)
+    assert_type(registry.hedges["name"], mh.Hedge)
     assert_type(mh.remaining(), float | None)
     assert_type(mh.deadline("2s"), AbstractContextManager[None])
     assert_type(error.retry_after, float | None)
