@@ -5,100 +5,97 @@ allowance will be whole again. A call moves it by the time that the call is wort
 it is then no more ahead of the clock than the whole burst is worth. In any time T, at most
 ``burst + T * limit / period`` calls start.
 
-Times are integers: microseconds outside, and inside parts of a microsecond, as many as the limit
-has calls, so that no rate has to be rounded. No rounding adds up either, unless all of the burst
-but one call is worth less than a microsecond: then each call that waits loses less than that.
+Times are whole microseconds outside, and inside whole parts of a microsecond, as many as it takes
+for no rate to be rounded. No rounding adds up either, unless all of the burst but one call is worth
+less than a microsecond: then each call that waits loses less than that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import math
+from typing import Final, Self
 
+from meshhook.rules.rates import Rate
 
-class Rate(NamedTuple):
-    """``limit`` calls in ``period`` microseconds, of which ``burst`` may start at once."""
-
-    limit: int
-    period: int
-    burst: int
+_EXACT = 2**52
+"""Up to twice this, floats are exact for whole numbers. They are cheaper than ints of that size."""
 
 
 class Gcra:
-    """The allowance of several rates at once: a call starts when each of them allows it.
+    """The allowance of one rate.
 
-    Not safe to use from several threads at once.
+    A driver that starts calls of cost 1 may do what :meth:`start` does by itself, if the rule
+    ``may_be_inlined``. So what reads and writes ``ready`` makes no call in between: under the GIL
+    no thread can come in there.
     """
 
-    __slots__ = ("_rates", "_whole")
+    __slots__ = ("_parts", "may_be_inlined", "period", "rate", "ready", "scale", "slack")
 
-    def __init__(self, rates: Sequence[Rate], now: int) -> None:
-        self._rates = tuple(rates)
-        self._whole = [now * rate.limit for rate in self._rates]
+    def __init__(self, rate: Rate, now: int) -> None:
+        factor = math.gcd(rate.limit, rate.period)
+        parts, period = rate.limit // factor, rate.period // factor
+        self.rate = rate
+        self.may_be_inlined = now * parts + rate.burst * period < _EXACT
+        number: type[float] = float if self.may_be_inlined else int
+        self._parts = number(parts)
+        """How many of our parts a microsecond has."""
+        self.scale = parts * 1e6
+        """How many a second has."""
+        self.period = number(period)
+        """What a call is worth."""
+        self.slack = number((rate.burst - 1) * period)
+        self.ready = now * self._parts - self.slack
+        """From when on a call of cost 1 may start. There is the whole burst ``slack`` later."""
 
     def wait(self, now: int, cost: int = 1) -> int:
-        """Return the microseconds after which a call of ``cost`` may start; 0 for at once.
+        """Return the microseconds after which a call of ``cost`` may start; 0 for at once."""
+        at, ready = now * self._parts, self.ready
+        low = at - self.slack
+        due = (ready if ready > low else low) + (cost - 1) * self.period  # noqa: FURB136 - cheaper
+        return -int((at - due) // self._parts) if due > at else 0
 
-        A cost above the burst of a rate never fits; whoever calls has refused it.
-        """
-        return max(
-            _until(whole + (cost - rate.burst) * rate.period, now, rate)
-            for rate, whole in zip(self._rates, self._whole, strict=True)
-        )
+    def start(self, now: int, cost: int = 1) -> bool:
+        """Count a call of ``cost`` that starts now, if it may."""
+        at = now * self._parts
+        ready = self.ready
+        if ready + (cost - 1) * self.period > at:
+            return False
+        low = at - self.slack
+        self.ready = (ready if ready > low else low) + cost * self.period  # noqa: FURB136 - no call
+        return True
 
     def take(self, at: int, cost: int = 1) -> None:
-        """Count a call of ``cost`` that starts at ``at``: now, or when its wait is over.
-
-        Each rate counts it then, not when that rate alone would have let it go: else what one rate
-        holds up could come all at once through another.
-        """
-        self._whole = [
-            max(whole, at * rate.limit) + cost * rate.period
-            for rate, whole in zip(self._rates, self._whole, strict=True)
-        ]
+        """Count a call of ``cost`` that starts at ``at``: now, or when its wait is over."""
+        self.ready = max(self.ready, at * self._parts - self.slack) + cost * self.period
 
     def remaining(self, now: int) -> int:
-        """Return the cost that could start at once: what the strictest rate allows."""
-        return min(
-            max(0, rate.burst + min(0, (now * rate.limit - whole) // rate.period))
-            for rate, whole in zip(self._rates, self._whole, strict=True)
-        )
+        """Return the cost that could start at once."""
+        left = self.rate.burst + int((now * self._parts - self.ready - self.slack) // self.period)
+        return 0 if left < 0 else min(left, self.rate.burst)
 
     def reset_after(self, now: int) -> int:
-        """Return the microseconds until every rate has its whole burst again."""
-        return max(
-            _until(whole, now, rate) for rate, whole in zip(self._rates, self._whole, strict=True)
-        )
+        """Return the microseconds until there is the whole burst again."""
+        at, whole = now * self._parts, self.ready + self.slack
+        return -int((at - whole) // self._parts) if whole > at else 0
 
     def pause(self, until: int) -> None:
         """Let no call start before ``until``, and then no burst: the other side has had enough."""
-        self._whole = [
-            max(whole, until * rate.limit + (rate.burst - 1) * rate.period)
-            for rate, whole in zip(self._rates, self._whole, strict=True)
-        ]
+        moment = until * self._parts
+        self.ready = self.ready if self.ready > moment else moment  # noqa: FURB136 - no call
 
-    def change(self, rates: Sequence[Rate], now: int) -> None:
-        """Go on with other rates, as many as before; calls that are owed stay owed."""
-        made = tuple(rates)
-        owed = [
-            (max(0, whole - now * rate.limit), rate.period)
-            for rate, whole in zip(self._rates, self._whole, strict=True)
-        ]
-        self._whole = [
-            now * rate.limit - (-debt * rate.period // period)
-            for rate, (debt, period) in zip(made, owed, strict=True)
-        ]
-        self._rates = made
+    def change(self, rate: Rate, now: int) -> Self:
+        """Go on with another rate; calls that are owed stay owed."""
+        ready, self.ready = self.ready, math.inf
+        owed = int(max(0, ready + self.slack - now * self._parts))
+        changed = type(self)(rate, now)
+        changed.ready -= -owed * int(changed.period) // int(self.period)
+        return changed
 
-    def save(self) -> list[int]:
-        """Return what :meth:`restore` brings back."""
-        return self._whole
-
-    def restore(self, saved: list[int]) -> None:
-        """Forget what was taken since ``saved``: the calls that come after are to be taken anew."""
-        self._whole = saved
+    def close(self) -> None:
+        """Let no call start any more."""
+        self.ready = math.inf
 
 
-def _until(moment: int, now: int, rate: Rate) -> int:
-    """Return the microseconds from ``now`` until ``moment``, which is in parts of them."""
-    return max(0, -((now * rate.limit - moment) // rate.limit))
+CLOSED: Final = Gcra(Rate(1, 1, 1), 0)
+"""Lets nothing start: in place of a rule that may not be inlined."""
+CLOSED.close()

@@ -1,0 +1,53 @@
+"""What a rate limit counts, and the statistics it makes of that."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from meshhook.stats import Stats
+from meshhook.tally import Tally as Counters
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimitStats(Stats):
+    """What a rate limit has seen, and how it stands.
+
+    ``calls`` is admitted + rejected + cancelled. ``waited`` of the admitted calls waited for their
+    turn; ``rejected`` ones were refused, at once or when their turn could not come in time any
+    more; ``cancelled`` ones were cancelled or interrupted while they waited. ``waiting`` wait now.
+    ``limit`` is the rate by now, ``remaining`` how many calls could start at once, ``retry_after``
+    when the next can, and ``reset_after`` when nothing of what has started counts any more, in
+    seconds. For a family (``key=``) these three are None, and ``keys`` is how many limits there
+    are.
+    """
+
+    limit: str
+    algorithm: str
+    calls: int
+    admitted: int
+    rejected: int
+    waited: int
+    cancelled: int
+    waiting: int
+    remaining: int | None
+    retry_after: float | None
+    reset_after: float | None
+    keys: int | None = None
+    evicted: int = 0
+
+
+class Tally(Counters):
+    """The counters of one rate limit."""
+
+    __slots__ = ("admitted", "cancelled", "rejected", "waited")
+
+    admitted: int
+    rejected: int
+    waited: int
+    cancelled: int
+
+    def read(self) -> dict[str, int]:
+        """Return the counters by name, with the calls that they add up to."""
+        numbers = super().read()
+        calls = numbers["admitted"] + numbers["rejected"] + numbers["cancelled"]
+        return {"calls": calls, **numbers}
