@@ -98,7 +98,7 @@ class Threads:
         """Wait for an attempt to end, at most so long. Blocks the thread, and never suspends."""
         timeout = None if seconds is None else min(seconds, threading.TIMEOUT_MAX)
         try:
-            job = _get(self._line, timeout=timeout)
+            job: Attempt = _get(self._line, timeout=timeout)
         except Empty:
             return None
         del self._running[job.number]
