@@ -95,7 +95,7 @@ class Pipeline:
         return f"<Pipeline: {' > '.join(map(_called, self._policies))}>"
 
 
-def _flat(policies: tuple[Policy | Pipeline, ...]) -> Iterator[Policy]:
+def _flat(policies: tuple[Any, ...]) -> Iterator[Policy]:
     for each in policies:
         if isinstance(each, Pipeline):
             yield from each

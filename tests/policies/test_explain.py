@@ -23,7 +23,7 @@ def kinds(thing: Any) -> list[str]:
 
 
 @pytest.fixture
-def limit(registry: mh.Registry) -> mh.Timeout:
+def limit(registry: mh.Registry) -> Any:
     return mh.timeout(2, registry=registry)
 
 
@@ -86,7 +86,7 @@ def test_an_undecorated_function_has_no_layers() -> None:
     assert told.check() is told
 
 
-def test_methods_are_explained(limit: Any, breaker: Any) -> None:
+def test_methods_are_explained(limit: mh.Timeout, breaker: mh.CircuitBreaker) -> None:
     """Through the instance, through the class, and as they stand in the class."""
 
     class Shop:
@@ -114,7 +114,7 @@ def test_methods_are_explained(limit: Any, breaker: Any) -> None:
     assert mh.explain(shop.method).name.endswith("Shop.method")
 
 
-def test_callables_are_explained(limit: Any, breaker: Any) -> None:
+def test_callables_are_explained(limit: mh.Timeout, breaker: mh.CircuitBreaker) -> None:
     """Partial functions of guarded ones, guarded ones of partial ones, objects."""
 
     class Prices:
@@ -170,7 +170,9 @@ def test_other_decorators_are_named(limit: Any, breaker: Any) -> None:
     assert "  another decorator: logged.<locals>.wrapper  " in text
 
 
-def test_what_wraps_takes_over_is_counted_once(limit: Any, breaker: Any) -> None:
+def test_what_wraps_takes_over_is_counted_once(
+    limit: mh.Timeout, breaker: mh.CircuitBreaker
+) -> None:
     """A decorator around a bound method copies its attributes, the list of policies included."""
 
     class Shop:
@@ -224,11 +226,11 @@ def test_pipelines_and_policies_are_explained(
 
 def test_check_raises_for_warnings(registry: mh.Registry) -> None:
     """For stacked decorators: it is what strict_order is for pipelines."""
-    fn = mh.timeout(1, registry=registry)(mh.timeout(2, registry=registry)(price))
+    wrong = mh.timeout(1, registry=registry)(mh.timeout(2, registry=registry)(price))
     with pytest.raises(mh.ConfigurationError, match="defeats itself:\n- timeout-shorter") as caught:
-        mh.explain(fn).check()
+        mh.explain(wrong).check()
     assert f"'{__name__}.price#2'" in str(caught.value)
-    fn = mh.timeout(2, registry=registry)(mh.timeout(1, registry=registry)(price))
+    fn: Any = mh.timeout(2, registry=registry)(mh.timeout(1, registry=registry)(price))
     assert mh.explain(fn).check().policies == fn.policies
 
 

@@ -292,7 +292,7 @@ def test_a_pair_does_what_its_parts_do(
     if outer == inner == "timeout":
         policies = mh.timeout(60, registry=registry), policies[1]
     fn = service.answer if colour.name == "sync" else service.answer_async
-    guarded = mh.Pipeline(*policies)(fn)
+    guarded: Any = mh.Pipeline(*policies)(fn)
     policies = guarded.policies
 
     models, imagined = (MODELS[outer](), MODELS[inner]()), Service(hangs=hangs)

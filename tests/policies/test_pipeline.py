@@ -28,7 +28,7 @@ def test_the_first_is_outermost(colour: Colour, registry: mh.Registry) -> None:
     """The stack is the one of the decorators, read from the top."""
     limit = mh.timeout(2, registry=registry)
     breaker = mh.circuit_breaker(registry=registry)
-    fn = mh.Pipeline(limit, breaker)(colour.paint(double))
+    fn: Any = mh.Pipeline(limit, breaker)(colour.paint(double))
     assert kinds(fn) == ["timeout", "circuit_breaker"]
     assert colour.call(fn, 2) == 4
     assert [policy.stats().calls for policy in fn.policies] == [1, 1]
@@ -127,6 +127,8 @@ def test_it_runs_calls_itself(registry: mh.Registry) -> None:
     assert pipeline.call(double, 2) == 4
     assert asyncio.run(pipeline.acall(double_async, number=3)) == 6
     assert asyncio.run(pipeline.acall(lambda: double_async(4))) == 8
+    limit: Any
+    breaker: Any
     limit, breaker = pipeline
     assert (limit.name, breaker.name) == ("timeout", "circuit_breaker")
     assert limit.stats().calls == breaker.stats().calls == 3
@@ -139,7 +141,8 @@ def test_a_call_fails_as_under_a_decorator(registry: mh.Registry) -> None:
     )
     with pytest.raises(ZeroDivisionError):
         pipeline.call(lambda: 1 // 0)
-    assert [policy.stats().failures for policy in pipeline] == [1, 1]
+    counts: list[Any] = [policy.stats() for policy in pipeline]
+    assert [each.failures for each in counts] == [1, 1]
 
 
 def stream() -> Any:

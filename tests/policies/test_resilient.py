@@ -72,7 +72,7 @@ def test_the_signature_has_the_order() -> None:
 
 def test_a_bare_value_is_what_matters_most(registry: mh.Registry) -> None:
     """One argument of the decorator, as it would be given to it."""
-    policies = mh.resilient(**ALL, registry=registry).policies
+    policies: Any = mh.resilient(**ALL, registry=registry).policies
     last, key, total, retry, hedge, breaker, throttle, limit, bulkhead, attempt, chaos = (
         policy.settings if policy._name is None else policy for policy in policies
     )
@@ -92,7 +92,8 @@ def test_true_means_the_defaults(registry: mh.Registry) -> None:
     for place in PLACES:
         if place.keyword in ("fallback", "rate_limit", "idempotent"):
             continue
-        made = only(mh.resilient(**{place.keyword: True, "registry": registry}))
+        settings: dict[str, Any] = {place.keyword: True, "registry": registry}
+        made = only(mh.resilient(**settings))
         assert made.settings == place.decorator().settings
 
 

@@ -271,3 +271,44 @@ assert_type(higher(bare), list[str])
 assert_type(higher(stacked), list[str])
 assert_type(higher_async(bare_async), Awaitable[list[str]])
 higher(bare_async)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+# Several policies together.
+
+
+async def several() -> None:
+    pipeline = mh.Pipeline(mh.timeout(2), mh.Pipeline(mh.circuit_breaker("db")), strict_order=True)
+
+    @pipeline
+    def in_order(number: int) -> list[str]:
+        return [str(number)]
+
+    @mh.resilient(
+        fallback=[],
+        idempotent="{number}",
+        timeout="2s",
+        retry=3,
+        hedge=0.1,
+        circuit_breaker={"failure_threshold": 3},
+        throttle=True,
+        rate_limit="100/s",
+        bulkhead=mh.bulkhead(5),
+        attempt_timeout=1,
+        chaos=False,
+        name="all",
+    )
+    async def with_all(number: int) -> list[str]:
+        return [str(number)]
+
+    assert_type(in_order(1), list[str])
+    assert_type(await with_all(1), list[str])
+    assert_type(pipeline.call(in_order, 1), list[str])
+    assert_type(await pipeline.acall(with_all, number=1), list[str])
+    assert_type(mh.explain(in_order), mh.Explanation)
+    assert_type(mh.explain(with_all).check().longest, float)
+    assert_type(mh.explain(pipeline).warnings[0].code, str)
+    assert_type(pipeline.policies[0].name, str)
+    mh.Pipeline(mh.timeout)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    mh.resilient(retries=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    mh.resilient(timeout=mh.retry())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    pipeline.call(in_order, "1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
