@@ -18,11 +18,9 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Self, TypeVar
 
 from meshhook.runtime import pauses
-
-# Here before any clock is faked, for it keeps the one that is there when it is imported.
-from meshhook.runtime import watchdog as _watchdog  # noqa: F401
 from meshhook.testing.loop import VirtualLoop
 from meshhook.testing.sleeping import sleep_by
+from meshhook.testing.whole import import_everything
 
 T = TypeVar("T")
 
@@ -98,6 +96,7 @@ class FakeClock:
     def __enter__(self) -> Self:
         if time.monotonic is not _REAL[0]:
             raise RuntimeError("time.monotonic is replaced already: end the other clock first")
+        import_everything()
         with contextlib.ExitStack() as undo:
             for owner, name, value in (
                 (time, "monotonic", self.monotonic),

@@ -23,6 +23,7 @@ from meshhook.policies.circuit_breaker import CircuitBreaker
 from meshhook.policy import Policy
 from meshhook.registry import Registry
 from meshhook.testing.scoped import scoped
+from meshhook.testing.whole import import_everything
 
 Method: TypeAlias = Callable[..., Any]
 
@@ -86,6 +87,7 @@ def _breaker(name: str, registry: Registry) -> CircuitBreaker:
 
 
 def _check(chosen: list[Policy | str]) -> None:
+    import_everything()
     kinds = {kind.kind for kind in _classes(Policy) if hasattr(kind, "kind")}
     if not chosen:
         raise ConfigurationError("disabled() needs to know what: a kind such as 'timeout'")

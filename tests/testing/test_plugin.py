@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -50,8 +52,9 @@ LIGHT = """
 import sys
 
 def test_light():
-    assert "meshhook.testing.plugin" in sys.modules
-    assert not {"freezegun", "redis", "rich", "meshhook.demo"} & sys.modules.keys()
+    kit = sorted(name for name in sys.modules if name.startswith("meshhook.testing"))
+    assert kit == ["meshhook.testing", "meshhook.testing.plugin"]
+    assert not [name for name in sys.modules if name.startswith("meshhook.policies")]
 """
 
 EACH = """
@@ -83,8 +86,8 @@ def test_the_fixtures_are_there_without_a_word(pytester: pytest.Pytester) -> Non
     result.stdout.no_fnmatch_line("*__tracebackhide__*")
 
 
-def test_the_plugin_loads_nothing_optional(pytester: pytest.Pytester) -> None:
-    """Whoever has meshhook installed and tests something else pays for the kit alone."""
+def test_the_plugin_loads_nothing_of_the_kit(pytester: pytest.Pytester) -> None:
+    """Whoever has meshhook installed and tests something else pays next to nothing."""
     pytester.makepyfile(LIGHT)
     pytester.runpytest_subprocess().assert_outcomes(passed=1)
 
@@ -105,6 +108,32 @@ def test_importing_meshhook_does_not_import_the_kit() -> None:
         "assert not hasattr(mh, 'tseting')"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", program], check=True)
+
+
+def test_all_names_of_the_kit_are_there() -> None:
+    """Each is found where it lives, and nothing else is."""
+    kit = mh.testing
+    assert sorted(kit.__all__) == kit.__all__ == sorted(kit._HOME_OF)
+    assert {getattr(kit, name).__name__ for name in kit.__all__} == set(kit.__all__)
+    assert set(kit.__all__) <= set(dir(kit))
+    assert not hasattr(kit, "no_weight")
+
+
+def test_the_kit_imports_everything_that_would_come_too_late() -> None:
+    """A switch knows kinds that nobody has used; what keeps the clock has found the real one."""
+    root = Path(mh.__file__).parent
+    keepers = [
+        ".".join(("meshhook", *path.relative_to(root).with_suffix("").parts))
+        for path in root.rglob("*.py")
+        if re.search(r"= time\.monotonic(,|\)|$)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+    assert len(keepers) > 5
+    for use in ("disabled('hedge')", "FakeClock()"):
+        program = (
+            f"import sys; from meshhook.testing import *; {use}.__enter__();"
+            f"missing = set({keepers}) - sys.modules.keys(); assert not missing, missing"
+        )
+        subprocess.run([sys.executable, "-W", "error", "-c", program], check=True)
 
 
 def test_fixtures_in_this_process(
