@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from meshhook.runtime.pauses import shutdown
     from meshhook.stores.memory import MemoryStore
     from meshhook.stores.redis import RedisStore
+    from meshhook.wire import deadline_from, deadline_headers
 
 registry = Registry.default
 
@@ -82,6 +83,7 @@ _HOMES = {
     "meshhook.runtime.pauses": "shutdown",
     "meshhook.stores.memory": "MemoryStore",
     "meshhook.stores.redis": "RedisStore",
+    "meshhook.wire": "deadline_from deadline_headers",
 }
 """Where the names live that are imported when they are first asked for."""
 
@@ -137,6 +139,8 @@ __all__ = [
     "circuit_breaker",
     "current",
     "deadline",
+    "deadline_from",
+    "deadline_headers",
     "errors",
     "events",
     "explain",
