@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 
 import meshhook as mh
+from meshhook.budgets import RetryBudgetStats
 from meshhook.observe.logging import log_events
 from meshhook.policies.circuit_breaker.stats import BreakerStats, Latency, WindowStats
 from meshhook.policies.idempotent.claim import Claim
 from meshhook.policies.idempotent.results import Outcome
 from meshhook.policies.idempotent.stats import IdempotentStats
+from meshhook.policies.retry.stats import RetryStats
 from meshhook.policies.timeout.stats import TimeoutStats
 from tests.docs.pages import (
     DOCS,
@@ -39,6 +41,7 @@ POLICIES = {
     "circuit-breaker": mh.circuit_breaker,
     "timeout": mh.timeout,
     "idempotent": mh.idempotent,
+    "retry": mh.retry,
 }
 ORDER = [
     ["About"],
@@ -188,7 +191,16 @@ def test_every_attribute_of_an_error_is_explained() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [BreakerStats, WindowStats, Latency, TimeoutStats, IdempotentStats]
+    "kind",
+    [
+        BreakerStats,
+        WindowStats,
+        Latency,
+        TimeoutStats,
+        IdempotentStats,
+        RetryStats,
+        RetryBudgetStats,
+    ],
 )
 def test_every_statistic_is_explained(kind: Any) -> None:
     """The table of a class names its fields, in order."""
@@ -224,7 +236,7 @@ def public(name: str) -> Any:
 def test_every_public_name_is_in_the_reference(name: str) -> None:
     """Each has a heading, says since when it is there, and something about it."""
     about = section(text_of("api"), f"`{name}`")
-    assert about.strip().startswith("Since 0.1.")
+    assert about.strip().startswith(("Since 0.1.", "Since 0.2."))
     assert len(about) > 60
 
 

@@ -235,7 +235,7 @@ class Series:
         error_name = self._error_name()
         told = f"{self.attempts} attempt{'s' if self.attempts > 1 else ''}"
         if self.attempts > 1:
-            told += f", the last {elapsed:.3g} s after the first had failed"
+            told += f", the last {round(elapsed, 3):.3g} s after the first had failed"
         if why:
             told += f"; {why}"
         if self.error is None:
