@@ -18,10 +18,12 @@ from typing import Protocol
 SLOW_SHARE = 0.1
 """AIMD steps back when more than this share of the calls of one round trip was slow."""
 
-LEAST_ROUND, MOST_ROUND = 20, 200
-ROUND_SECONDS = 0.5
+MOST_CALLS, LEAST_CALLS, ROUND_SECONDS = 200, 20, 0.5
+"""Gradient looks at the median latency of so many calls; of fewer, when time is up."""
 NOISE = 1.5
-
+"""How sure a median is: its error is about this times the spread over the root of the calls."""
+LEAST_LATENCY = 0.001
+"""What is faster than that differs by the machine that runs us, and not by the service."""
 PROBE_SHARE = 0.5
 """A probe lets so much of the limit pass, to see what latency is without a queue."""
 PROBE_ROUNDS = 25
@@ -127,9 +129,10 @@ class Gradient:
         self._latencies.append(now - began)
         self._most_in_use = max(self._most_in_use, in_use)
         calls = len(self._latencies)
-        if calls < MOST_ROUND and (calls < LEAST_ROUND or now < self._changed_at + ROUND_SECONDS):
+        if calls < LEAST_CALLS or (calls < MOST_CALLS and now < self._changed_at + ROUND_SECONDS):
             return
-        lower, latency, upper = statistics.quantiles(self._latencies)
+        lower, middle, upper = statistics.quantiles(self._latencies)
+        latency = max(middle, LEAST_LATENCY)
         slack = NOISE * (upper - lower) / math.sqrt(calls)
         is_used = 2 * self._most_in_use >= self.limit
         self._begin_round(now)
@@ -157,7 +160,7 @@ class Gradient:
             return
         if latency + slack < self._unloaded:
             self._unloaded = latency
-        share = self._tolerance * self._unloaded / max(latency - slack, 1e-9)
+        share = self._tolerance * self._unloaded / max(latency - slack, LEAST_LATENCY)
         if share < 1:
             self._set(self._exact * max(share, HARDEST_STEP))
         elif is_used:

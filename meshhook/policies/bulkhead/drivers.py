@@ -1,8 +1,9 @@
 """The drivers of a bulkhead: the path of a call, once for each colour.
 
-The straight ones are for slots of a fixed number, under the GIL: taking a slot and giving it back
-is one step each, see :mod:`meshhook.runtime.slots`, and takes no lock. Whoever finds none free,
-or somebody waiting, goes the long way, which all calls do that are timed for an adaptive limit.
+Under the GIL taking a free slot and giving it back is one step each, see
+:mod:`meshhook.runtime.slots`, and takes no lock. The straight drivers do that for a fixed number of
+slots, the timed ones for an adaptive limit, which learns from how long each call takes. Whoever
+finds no slot free goes the long way, and so do all calls of a family.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from meshhook.policies.bulkhead.waiting import obtain
 from meshhook.runtime.aio import ASYNCIO
 from meshhook.runtime.blocking import BLOCKING, run_blocking
 from meshhook.runtime.slots import Turn
+from meshhook.tracebacks import hide_this_frame
 
 if TYPE_CHECKING:
     from meshhook.policies.bulkhead.policy import Bulkhead
@@ -82,8 +84,76 @@ def straight_async(bulkhead: Bulkhead, place: Place, call: AsyncCall) -> AsyncCa
     return guarded
 
 
+def timed(bulkhead: Bulkhead, place: Place, call: Call) -> Call:
+    """Take a free slot, without a lock, and time the call."""
+    slots, watch, tally, plain = place.slots, place.slots.watch, place.tally, guard.PLAIN
+
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        began = time.monotonic()  # before the slot is taken, so that no interrupt loses it
+        free = slots.free
+        try:
+            del free[-1]
+        except IndexError:
+            pass
+        else:
+            try:
+                tally.admitted += 1
+                result = call(*args, **kwargs) if kwargs else call(*args)
+                if type(result) not in plain:
+                    guard.check_result(result)
+            except Exception as exc:
+                bulkhead.learn_error(place, began, exc)
+                raise
+            else:
+                bulkhead.learn(place, began)
+                return result
+            finally:
+                try:
+                    free.append(True)
+                finally:
+                    if watch:
+                        slots.settle()
+        return _run(bulkhead, place, call, args, kwargs)
+
+    return guarded
+
+
+def timed_async(bulkhead: Bulkhead, place: Place, call: AsyncCall) -> AsyncCall:
+    """Take a free slot, without a lock, and time the call, async."""
+    slots, watch, tally = place.slots, place.slots.watch, place.tally
+
+    async def guarded(*args: Any, **kwargs: Any) -> Any:
+        began = time.monotonic()
+        free = slots.free
+        try:
+            del free[-1]
+        except IndexError:
+            pass
+        else:
+            try:
+                tally.admitted += 1
+                coroutine = call(*args, **kwargs) if kwargs else call(*args)
+                del args, kwargs  # a call that is suspended needs them no more
+                result = await coroutine
+            except Exception as exc:
+                bulkhead.learn_error(place, began, exc)
+                raise
+            else:
+                bulkhead.learn(place, began)
+                return result
+            finally:
+                try:
+                    free.append(True)
+                finally:
+                    if watch:
+                        slots.settle()
+        return await _run_async(bulkhead, place, call, args, kwargs)
+
+    return guarded
+
+
 def careful(bulkhead: Bulkhead, place: Place, call: Call) -> Call:
-    """Take a slot under the lock, and time the call if the limit is adaptive."""
+    """Take a slot under the lock, where there is no GIL."""
 
     def guarded(*args: Any, **kwargs: Any) -> Any:
         return _run(bulkhead, place, call, args, kwargs)
@@ -92,7 +162,7 @@ def careful(bulkhead: Bulkhead, place: Place, call: Call) -> Call:
 
 
 def careful_async(bulkhead: Bulkhead, place: Place, call: AsyncCall) -> AsyncCall:
-    """Take a slot under the lock, and time the call if the limit is adaptive, async."""
+    """Take a slot under the lock, where there is no GIL, async."""
 
     async def guarded(*args: Any, **kwargs: Any) -> Any:
         return await _run_async(bulkhead, place, call, args, kwargs)
@@ -140,11 +210,12 @@ def _run(bulkhead: Bulkhead, place: Place, call: Call, args: Any, kwargs: dict[s
             guard.check_result(result)
     except Exception as exc:
         if began is not None:
-            bulkhead.learn(place, began, exc)
+            bulkhead.learn_error(place, began, exc)
+        hide_this_frame(exc)
         raise
     else:
         if began is not None:
-            bulkhead.learn(place, began, None)
+            bulkhead.learn(place, began)
         return result
     finally:
         place.slots.give_back(turn)
@@ -164,11 +235,12 @@ async def _run_async(
         result = await coroutine
     except Exception as exc:
         if began is not None:
-            bulkhead.learn(place, began, exc)
+            bulkhead.learn_error(place, began, exc)
+        hide_this_frame(exc)
         raise
     else:
         if began is not None:
-            bulkhead.learn(place, began, None)
+            bulkhead.learn(place, began)
         return result
     finally:
         place.slots.give_back(turn)

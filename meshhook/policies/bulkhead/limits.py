@@ -74,7 +74,7 @@ class Gradient:
         initial: the limit to begin with. Default 20.
         min: what the limit never goes below. Default 1.
         max: what it never goes above. Default 200.
-        tolerance: how many times slower than without a queue is still as fast. Default 1.1.
+        tolerance: how many times slower than without a queue is still as fast. Default 1.05.
 
     Raises:
         ConfigurationError: when a setting is wrong.
@@ -83,7 +83,7 @@ class Gradient:
     initial: int = 20
     min: int = 1
     max: int = 200
-    tolerance: float = 1.1
+    tolerance: float = 1.05
 
     def __post_init__(self) -> None:
         """Check the settings against each other."""
@@ -121,4 +121,4 @@ def _check_bounds(limit: AdaptiveLimit) -> None:
 def _check_tolerance(value: Any) -> None:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not is_number or not 1 <= value < math.inf:
-        raise wrong("tolerance", value, "a factor of 1 or more, such as 1.1")
+        raise wrong("tolerance", value, "a factor of 1 or more, such as 1.05")

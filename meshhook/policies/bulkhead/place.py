@@ -34,13 +34,14 @@ class Place:
         """Tell whether no call is in here."""
         return self.slots.in_use == 0 and self.slots.waiting == 0
 
-    def learn(self, began: float, now: float, *, dropped: bool) -> tuple[int, int] | None:
+    def learn(self, began: float, now: float, *, is_drop: bool = False) -> tuple[int, int] | None:
         """Tell the rule of a call that ended; return the limit before and now, if it changed."""
-        rule, slots = self._rule, self.slots
-        if rule is None:
-            return None
+        slots = self.slots
         with self._lock:
-            if dropped:
+            rule = self._rule
+            if rule is None:
+                return None
+            if is_drop:
                 rule.drop(began, now)
             else:
                 rule.success(began, now, slots.in_use)

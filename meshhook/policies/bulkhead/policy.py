@@ -102,9 +102,10 @@ class Bulkhead(Policy):
         family, key = self._family, self.settings.key
         if family is not None and key is not None:
             return drivers.keyed(self, family, compile_key(key, fn), call)
-        if self.is_adaptive or not guard.GIL_ENABLED:
+        if not guard.GIL_ENABLED:
             return drivers.careful(self, self._place, call)
-        return drivers.straight(self, self._place, call)
+        make = drivers.timed if self.is_adaptive else drivers.straight
+        return make(self, self._place, call)
 
     def bind_async(
         self, call: Callable[..., Awaitable[Any]], fn: Callable[..., Any]
@@ -113,9 +114,10 @@ class Bulkhead(Policy):
         family, key = self._family, self.settings.key
         if family is not None and key is not None:
             return drivers.keyed_async(self, family, compile_key(key, fn), call)
-        if self.is_adaptive or not guard.GIL_ENABLED:
+        if not guard.GIL_ENABLED:
             return drivers.careful_async(self, self._place, call)
-        return drivers.straight_async(self, self._place, call)
+        make = drivers.timed_async if self.is_adaptive else drivers.straight_async
+        return make(self, self._place, call)
 
     def bind_stream(self, call: Callable[..., Any], fn: Callable[..., Any]) -> Callable[..., Any]:
         """Make the driver of a generator function."""
@@ -170,15 +172,20 @@ class Bulkhead(Policy):
             "thread"
         )
 
-    def learn(self, place: Place, began: float, exc: Exception | None) -> None:
-        """Tell the adaptive limit of a call that ended.
+    def learn(self, place: Place, began: float) -> None:
+        """Tell the adaptive limit of a call that returned."""
+        changed = place.learn(began, time.monotonic())
+        if changed is not None:
+            self._tell(*changed, "adaptive")
 
-        What other policies refused took no time of the service, and an error may come sooner than
-        any answer would: both say nothing about how many calls it takes.
+    def learn_error(self, place: Place, began: float, exc: BaseException) -> None:
+        """Tell the adaptive limit of a call that ran out of time.
+
+        What other policies refused took no time of the service, and any other error may come sooner
+        than an answer would: they say nothing about how many calls the service takes.
         """
-        is_timeout = isinstance(exc, builtins.TimeoutError) and not isinstance(exc, OUR_OWN)
-        if exc is None or is_timeout:
-            changed = place.learn(began, time.monotonic(), dropped=is_timeout)
+        if isinstance(exc, builtins.TimeoutError) and not isinstance(exc, OUR_OWN):
+            changed = place.learn(began, time.monotonic(), is_drop=True)
             if changed is not None:
                 self._tell(*changed, "adaptive")
 
@@ -224,8 +231,10 @@ class Bulkhead(Policy):
         turn, began = blocks.leave(self)
         place = self._place
         try:
-            if self.is_adaptive and (exc is None or isinstance(exc, Exception)):
-                self.learn(place, began, exc)
+            if self.is_adaptive and exc is None:
+                self.learn(place, began)
+            elif self.is_adaptive:
+                self.learn_error(place, began, exc)
         finally:
             place.slots.give_back(turn)
 
@@ -306,7 +315,7 @@ class Bulkhead(Policy):
         """Return kind, name, limit and how long a call may wait."""
         limit: Any = self.settings.limit or f"{self.settings.max_concurrent} at a time"
         if self.settings.limit is not None:
-            limit = f"{type(limit).__name__} {limit.min} to {limit.max}"
+            limit = f"{type(limit).__name__} from {limit.min} to {limit.max}"
         if not self.settings.waits:
             return f"bulkhead({self.name!r}, {limit})"
         longest = self.settings.max_wait
