@@ -14,8 +14,11 @@ import pytest
 
 import meshhook as mh
 from meshhook.budgets import RetryBudgetStats
+from meshhook.composition.lint import RULES
+from meshhook.composition.resilient import PLACES
 from meshhook.observe.logging import log_events
 from meshhook.policies.circuit_breaker.stats import BreakerStats, Latency, WindowStats
+from meshhook.policies.hedge.stats import HedgeStats
 from meshhook.policies.idempotent.claim import Claim
 from meshhook.policies.idempotent.results import Outcome
 from meshhook.policies.idempotent.stats import IdempotentStats
@@ -41,6 +44,7 @@ POLICIES = {
     "circuit-breaker": mh.circuit_breaker,
     "timeout": mh.timeout,
     "idempotent": mh.idempotent,
+    "hedge": mh.hedge,
     "retry": mh.retry,
 }
 ORDER = [
@@ -198,6 +202,7 @@ def test_every_attribute_of_an_error_is_explained() -> None:
         Latency,
         TimeoutStats,
         IdempotentStats,
+        HedgeStats,
         RetryStats,
         RetryBudgetStats,
     ],
@@ -280,11 +285,14 @@ def test_every_function_of_the_reference_has_its_signature() -> None:
     [
         ("Policies", mh.CircuitBreaker),
         ("Policies", mh.Timeout),
+        ("Policies", mh.Hedge),
         ("Policies", mh.Idempotent),
         ("`CircuitBreaker`", mh.CircuitBreaker),
         ("`Idempotent`", mh.Idempotent),
         ("`Guard`", mh.timeout(registry=mh.Registry())(len)),
         ("`Registry`", mh.Registry),
+        ("`Pipeline`", mh.Pipeline(mh.timeout(1))),
+        ("`Explanation`", mh.explain(len)),
         ("`current`", Claim),
         ("`MemoryStore`", mh.MemoryStore()),
         ("`RedisStore`", mh.RedisStore("redis://localhost")),
@@ -295,7 +303,7 @@ def test_members_in_the_reference_are_there(title: str, kind: Any) -> None:
     """What the table of a class names can be used."""
     for member in first_column(table(section(text_of("api"), title))):
         name = member.partition("(")[0]
-        if name != "policy":
+        if name not in {"policy", "pipeline"}:
             assert hasattr(kind, name), f"{title} has no {name}"
 
 
@@ -322,6 +330,23 @@ def promises() -> list[tuple[str, str]]:
     """Return name and file of each test that the guarantees name."""
     return [
         (text, target) for _, text, target in links(text_of("guarantees")) if "/tests/" in target
+    ]
+
+
+def test_every_rule_of_the_lint_is_explained() -> None:
+    """The table of what defeats itself names them all, in order."""
+    rows = table(section(text_of("composition"), "What defeats itself"))
+    assert first_column(rows) == [rule.code for rule in RULES]
+
+
+def test_the_order_of_policies_is_the_real_one() -> None:
+    """The two tables of keywords have the order of ``resilient``, with its defaults."""
+    parameters = inspect.signature(mh.resilient).parameters
+    placed = first_column(table(section(text_of("composition"), "The order that works")))
+    assert placed == [place.keyword for place in PLACES]
+    rows = table(section(text_of("composition"), "Keywords"))
+    assert [(code(argument), eval(code(default))) for argument, default, _ in rows] == [
+        (name, each.default) for name, each in parameters.items()
     ]
 
 
