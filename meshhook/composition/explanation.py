@@ -61,7 +61,8 @@ class Explanation:
         width = max((len(layer.text) for layer in self.layers), default=0)
         lines += [f"  {each.text:<{width}}  {_time(each.longest)}" for each in self.layers]
         lines.append(f"worst case: {_time(self.longest)}")
-        lines += [f"warning: {warning}" for warning in self.warnings]
+        for warning in self.warnings:
+            lines += [f"warning: {warning.code}: {warning.happens}", f"  fix: {warning.fix}"]
         return "\n".join(lines)
 
     def __repr__(self) -> str:
