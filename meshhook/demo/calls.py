@@ -1,6 +1,8 @@
 """What the callers call: quote and charge, each for threads and for tasks.
 
-Every request goes through a breaker and a timeout. A charge is idempotent by its order as well, so
+Every request goes through a breaker and a timeout. To ask for a price does no harm, so a quote that
+fails or is slow is asked for again, within a budget, and all of that within a rate and a number of
+requests at a time. A charge is idempotent by its order, so
 of all who ask for it at the same time one does it, and who asks later gets the same receipt.
 
 That alone cannot save an order whose charge failed in doubt: the request was sent, and a timeout, a
@@ -51,14 +53,46 @@ def guarded_send(port: int, policies: Policies) -> tuple[Send, SendAsync]:
     return send, send_async
 
 
+def guarded_ask(port: int, policies: Policies, journal: Journal) -> tuple[Send, SendAsync]:
+    """Make the two functions that ask for a price: the same, within limits of their own."""
+
+    @policies.breaker
+    @policies.limits
+    def ask(call: Call, request: Request) -> Answer:
+        with journal.slot():
+            return within_limit(call, request)
+
+    @policies.timeout
+    def within_limit(call: Call, request: Request) -> Answer:
+        call.reached = time.monotonic()
+        return exchange(port, request, policies.limit + _SILENCE)
+
+    @policies.breaker
+    @policies.limits
+    async def ask_async(call: Call, request: Request) -> Answer:
+        with journal.slot():
+            return await within_limit_async(call, request)
+
+    @policies.timeout
+    async def within_limit_async(call: Call, request: Request) -> Answer:
+        call.reached = time.monotonic()
+        return await exchange_async(port, request)
+
+    return ask, ask_async
+
+
 class Calls:
     """The guarded functions of one demo. Safe to share between threads and tasks."""
 
     def __init__(self, port: int, policies: Policies, journal: Journal) -> None:
         self.doubts = Doubts()
         self._limit = policies.limit
+        self._patience = policies.patience
         self._journal = journal
         self._send, self._send_async = guarded_send(port, policies)
+        self._ask_price, self._ask_price_async = guarded_ask(port, policies, journal)
+        self._quote = policies.again(self._quote_once)
+        self._quote_async = policies.again(self._quote_once_async)
         self.charge = policies.once(self._charge)
         self.charge_async = policies.once(self._charge_async)
 
@@ -71,12 +105,22 @@ class Calls:
             return await self._send_async(call, request)
 
     def quote(self, item: str) -> Answer:
-        """Ask for a price."""
-        return self._ask("quote", _quote(item))
+        """Ask for a price, more than once if need be."""
+        self._journal.ask_for_price()
+        return self._quote(item)
 
     async def quote_async(self, item: str) -> Answer:
-        """Ask for a price."""
-        return await self._ask_async("quote", _quote(item))
+        """Ask for a price, more than once if need be."""
+        self._journal.ask_for_price()
+        return await self._quote_async(item)
+
+    def _quote_once(self, item: str) -> Answer:
+        with self._journal.call("quote", "threads", self._patience) as call:
+            return self._ask_price(call, _quote(item))
+
+    async def _quote_once_async(self, item: str) -> Answer:
+        with self._journal.call("quote", "tasks", self._patience) as call:
+            return await self._ask_price_async(call, _quote(item))
 
     def _charge(self, order: str, cents: int) -> str:
         for doubtful in self.doubts.of(order):

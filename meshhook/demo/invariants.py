@@ -9,10 +9,13 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
+from meshhook.demo import policies
 from meshhook.demo.journal import Call, Change
 
 TOLERANCE = 0.25
 """Seconds by which a call may outlive its timeout."""
+_BUDGET_SPAN = 10.0
+"""Seconds that a retry budget looks back: so many free attempts are there from the beginning."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -24,17 +27,36 @@ class Verdict:
     evidence: str
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Prices:
+    """What was seen of those who ask for prices.
+
+    Attempts that were let through began at ``starts``, ``at_once`` of them ran together at most.
+    In ``seconds``, ``asked`` calls were made, for which ``extra`` attempts came on top.
+    """
+
+    starts: Sequence[float] = ()
+    at_once: int = 0
+    asked: int = 0
+    extra: int = 0
+    seconds: float = 0.0
+
+
 def judge(
     calls: Sequence[Call],
     changes: Sequence[Change],
     executed: Mapping[str, int],
     confirmed: Mapping[str, AbstractSet[str]],
+    prices: Prices,
 ) -> list[Verdict]:
     """Judge a whole run. ``executed`` counts charges by order; ``confirmed`` holds receipts."""
     return [
         charged_once(executed, confirmed),
         ended_in_time(calls),
         open_means_open(calls, changes),
+        within_rate(prices.starts, policies.PRICES_A_SECOND, policies.BURST),
+        within_slots(prices.at_once, policies.PRICES_AT_ONCE),
+        within_budget(prices, policies.MORE_ATTEMPTS, policies.FREE_ATTEMPTS),
     ]
 
 
@@ -96,6 +118,38 @@ def _passed(entered: float, reached: float, periods: Iterable[tuple[float, float
     network after the change to half-open was told, so neither is meant.
     """
     return any(since < entered and reached < until for since, until in periods)
+
+
+def within_rate(starts: Sequence[float], rate: float, burst: int) -> Verdict:
+    """In no time T did more than ``burst + rate * T`` attempts begin.
+
+    Each is noted a moment after it was let through, so a busy machine gets a bit of tolerance.
+    """
+    level = highest = 0.0
+    for before, now in zip([*starts[:1], *starts], starts, strict=False):
+        level = max(0.0, level - rate * (now - before)) + 1.0
+        highest = max(highest, level)
+    evidence = f"{len(starts):,} attempts, at most {highest:.0f} at once on top"
+    return Verdict(
+        f"no more than {rate:g} prices a second",
+        highest <= burst + rate * TOLERANCE,
+        evidence,
+    )
+
+
+def within_slots(at_once: int, most: int) -> Verdict:
+    """No more attempts ran at the same time than there are slots."""
+    return Verdict(f"no more than {most} prices at once", at_once <= most, f"{at_once} at most")
+
+
+def within_budget(prices: Prices, ratio: float, free: float) -> Verdict:
+    """No more attempts came on top than that share of the calls, and a few free ones."""
+    most = ratio * prices.asked + free * (prices.seconds + _BUDGET_SPAN)
+    return Verdict(
+        f"extra attempts within {ratio:.0%} of the calls",
+        prices.extra <= most,
+        f"{prices.extra:,} for {prices.asked:,} calls, of at most {most:,.0f}",
+    )
 
 
 def times(number: int) -> str:

@@ -20,7 +20,8 @@ from meshhook import events
 
 ANSWERED, FAILED, TIMED_OUT, REFUSED = OUTCOMES = ("answered", "failed", "timed out", "refused")
 CUT_OFF = "cut off"
-"""The outcome of a call that was running when the demo was interrupted."""
+"""The outcome of a call that nobody waits for any more: another attempt was faster, or the demo was
+interrupted."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -72,6 +73,10 @@ class Journal:
         self.slowest_overshoot = 0.0
         self.asked = 0
         self.confirmed: dict[str, set[str]] = {}
+        self.prices = 0
+        self.starts: list[float] = []
+        self.most_in_slots = 0
+        self._in_slots = 0
 
     def __enter__(self) -> Self:
         self._listening.enter_context(mh.subscribe(self._note))
@@ -115,6 +120,28 @@ class Journal:
             counts = self.outcomes.setdefault((call.kind, call.caller), collections.Counter())
             counts[call.outcome] += 1
             self.slowest_overshoot = max(self.slowest_overshoot, call.overshoot)
+
+    @contextmanager
+    def slot(self) -> Iterator[None]:
+        """Note an attempt to get a price that has been let through, while it goes on."""
+        with self._lock:
+            self.starts.append(time.monotonic())
+            self._in_slots += 1
+            self.most_in_slots = max(self.most_in_slots, self._in_slots)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._in_slots -= 1
+
+    def extra_attempts(self) -> int:
+        """Return how often events told of an attempt beyond the first."""
+        return self.counts[events.CallRetried] + self.counts[events.HedgeStarted]
+
+    def ask_for_price(self) -> None:
+        """Note that somebody asks for a price."""
+        with self._lock:
+            self.prices += 1
 
     def ask(self) -> None:
         """Note that somebody asks for a charge."""

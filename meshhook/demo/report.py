@@ -29,6 +29,7 @@ class Report:
     circuit: dict[str, Any]
     charges: dict[str, int]
     timeouts: dict[str, Any]
+    prices: dict[str, int]
     invariants: list[Verdict]
     policies: dict[str, Any]
 
@@ -74,7 +75,7 @@ def make_report(scene: Scene, *, interrupted: bool) -> Report:
         store=scene.store,
         service_processes=list(ledger.starts),
         calls={
-            "total": totals.total(),
+            "total": sum(totals[each] for each in OUTCOMES),
             **{each.replace(" ", "_"): totals[each] for each in OUTCOMES},
         },
         failures_shielded=totals[REFUSED],
@@ -103,9 +104,32 @@ def make_report(scene: Scene, *, interrupted: bool) -> Report:
             "timed_out": totals[TIMED_OUT],
             "slowest_overshoot": round(journal.slowest_overshoot, 4),
         },
+        prices=_prices(scene),
         invariants=scene.judge(),
         policies=scene.policies.registry.stats().to_dict(),
     )
+
+
+def _prices(scene: Scene) -> dict[str, int]:
+    """Return what each policy around a price has done."""
+    registry = scene.policies.registry
+    retry = registry.retries["prices"].stats()
+    hedge = registry.hedges["prices"].stats()
+    rate = registry.rate_limits["prices"].stats()
+    slots = registry.bulkheads["prices"].stats()
+    budget = registry.retry_budgets["prices"].stats()
+    return {
+        "asked": scene.journal.prices,
+        "retries": retry.retries,
+        "recovered": retry.recovered,
+        "budget_refused": budget.refused,
+        "hedges": hedge.hedges,
+        "hedges_won": hedge.wins,
+        "rate_waited": rate.waited,
+        "rate_rejected": rate.rejected,
+        "bulkhead_rejected": slots.rejected,
+        "bulkhead_peak": slots.peak,
+    }
 
 
 def cost_of_a_failure(calls: Iterable[Call]) -> float:
@@ -116,13 +140,14 @@ def cost_of_a_failure(calls: Iterable[Call]) -> float:
 
 def _rows(report: Report) -> list[tuple[str, str, str]]:
     calls, charges, timeouts = report.calls, report.charges, report.timeouts
+    prices = report.prices
     rows = [
         (
             "calls",
             f"{calls['total']:,}",
             ", ".join(f"{calls[each.replace(' ', '_')]:,} {each}" for each in OUTCOMES),
         ),
-        ("failures shielded", f"{report.failures_shielded:,}", "calls refused by the open circuit"),
+        ("failures shielded", f"{report.failures_shielded:,}", "calls refused before they began"),
         (
             "time saved",
             f"{report.time_saved:.1f} s",
@@ -148,6 +173,22 @@ def _rows(report: Report) -> list[tuple[str, str, str]]:
             f"{timeouts['timed_out']:,}",
             f"after {timeouts['limit']:.2g} s; at most {timeouts['slowest_overshoot']:.3f} s late",
         ),
+        (
+            "retries",
+            f"{prices['retries']:,}",
+            f"saved {prices['recovered']:,} calls; the budget refused {prices['budget_refused']:,}",
+        ),
+        ("hedges", f"{prices['hedges']:,}", f"{prices['hedges_won']:,} were faster than the first"),
+        (
+            "rate limit",
+            f"{prices['rate_waited']:,}",
+            f"attempts waited for their turn, {prices['rate_rejected']:,} were refused",
+        ),
+        (
+            "bulkhead",
+            f"{prices['bulkhead_rejected']:,}",
+            f"attempts refused; {prices['bulkhead_peak']} at once at most",
+        ),
     ]
     if charges["store_failures"]:
         row = (f"{charges['store_failures']:,}", "times the store of charges gave no answer")
@@ -170,4 +211,4 @@ def _history(history: list[dict[str, Any]]) -> list[str]:
 
 
 def _promise(verdict: Verdict) -> str:
-    return f"  {'kept  ' if verdict.kept else 'BROKEN'}  {verdict.promise:<45}{verdict.evidence}"
+    return f"  {'kept  ' if verdict.kept else 'BROKEN'}  {verdict.promise:<49}{verdict.evidence}"

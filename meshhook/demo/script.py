@@ -25,13 +25,14 @@ _LIMIT = 0.4
 _RESET_TIMEOUT = 1.0
 
 ACTS = (
-    Act("healthy", "it answers at once", 0.12),
-    Act("slow answers", "most answers come too late", 0.18, delay=2.5),
-    Act("errors", "two of three requests end in a 500", 0.18, error_rate=0.66),
-    Act("recovered", "it answers at once", 0.10),
-    Act("kill -9", "killed in the middle of its work", 0.14, killed=True),
-    Act("restart", "a new one on the same port", 0.10, restarted=True),
-    Act("healthy again", "it answers at once", 0.18),
+    Act("healthy", "it answers at once", 0.10),
+    Act("hiccups", "a few requests fail, others are slow", 0.16, 1.0, 0.1, slow_share=0.1),
+    Act("slow answers", "most answers come too late", 0.16, delay=2.5),
+    Act("errors", "two of three requests end in a 500", 0.15, error_rate=0.66),
+    Act("recovered", "it answers at once", 0.09),
+    Act("kill -9", "killed in the middle of its work", 0.12, killed=True),
+    Act("restart", "a new one on the same port", 0.09, restarted=True),
+    Act("healthy again", "it answers at once", 0.13),
 )
 """``delay`` is in timeouts: that of the calls is the unit."""
 
@@ -137,7 +138,11 @@ def _set_up(act: Act, scene: Scene) -> None:
         scene.note(f"service: process {scene.service.pid} starts")
     else:
         scene.service.wait_until_ready()
-        scene.service.set_faults(delay=act.delay * scene.policies.limit, error_rate=act.error_rate)
+        scene.service.set_faults(
+            delay=act.delay * scene.policies.limit,
+            error_rate=act.error_rate,
+            slow_share=act.slow_share,
+        )
 
 
 @contextmanager

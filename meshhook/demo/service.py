@@ -3,7 +3,7 @@
     GET  /quote          {"cents": 1299}
     POST /charge         {"order", "cents", "attempt"} -> {"receipt"}; executes whatever it is sent
     POST /settle         {"attempt"} -> {"executed", "receipt"}; if not executed by now, it is void
-    POST /admin/faults   {"delay", "error_rate"}; how slow and how broken it is from now on
+    POST /admin/faults   {"delay", "error_rate", "slow_share"}; how slow and broken it is now
 
 Charges are not deduplicated: an order that is sent twice is charged twice. Each is written to the
 ledger, which is standard output (a file), before it is answered, so a killed service forgets none.
@@ -44,6 +44,7 @@ class Service:
         self._write = write
         self.delay = 0.0
         self.error_rate = 0.0
+        self.slow_share = 1.0
         past = Ledger(ledger)
         past.read()
         self._receipts = {charge.attempt: charge.receipt for charge in past.charges}
@@ -57,8 +58,11 @@ class Service:
         """Do what is asked for."""
         if path == "/admin/faults":
             self.delay, self.error_rate = float(body["delay"]), float(body["error_rate"])
+            self.slow_share = float(body.get("slow_share", 1.0))
             return 200, {}
-        pause = _BASE_DELAY + self.delay * random.uniform(0.1, 2.0)
+        pause = _BASE_DELAY
+        if random.random() < self.slow_share:
+            pause += self.delay * random.uniform(0.1, 2.0)
         broken = random.random() < self.error_rate
         if path == "/quote":
             await asyncio.sleep(pause)

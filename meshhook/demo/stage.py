@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections import Counter, deque
 
 from meshhook import events
 from meshhook.demo.calls import Calls
-from meshhook.demo.invariants import Verdict, judge
+from meshhook.demo.invariants import Prices, Verdict, judge
 from meshhook.demo.journal import OUTCOMES, Journal
 from meshhook.demo.policies import Policies
 from meshhook.demo.processes import ServiceProcess
@@ -27,6 +28,7 @@ class Act:
     share: float
     delay: float = 0.0
     error_rate: float = 0.0
+    slow_share: float = 1.0
     killed: bool = False
     restarted: bool = False
 
@@ -98,7 +100,13 @@ class Scene:
         self.at = at
         self.service.ledger.read()
         executed, replayed = self.service.ledger.charges, events.ResultReplayed
-        extra = {"executed": len(executed), "replayed": self.journal.counts[replayed]}
+        counts = self.journal.counts
+        extra = {
+            "executed": len(executed),
+            "replayed": counts[replayed],
+            "retried": counts[events.CallRetried],
+            "hedged": counts[events.HedgeStarted],
+        }
         self.rates = self._rates.update(at, self.totals() + Counter(extra))
         fresh = self.journal.events[self._told :]
         self._told += len(fresh)
@@ -124,6 +132,13 @@ class Scene:
             journal.changes[:],
             self.service.ledger.per_order,
             dict(journal.confirmed),
+            Prices(
+                starts=journal.starts[:],
+                at_once=journal.most_in_slots,
+                asked=journal.prices,
+                extra=journal.extra_attempts(),
+                seconds=time.monotonic() - journal.began,
+            ),
         )
 
     def note(self, text: str, at: float | None = None, *, rare: bool = True) -> None:
@@ -136,6 +151,19 @@ class Scene:
         self.notes.append(Note(at, text, rare, last=at))
 
 
+_WORDS: dict[type[events.Event], str] = {
+    events.CallFailed: "circuit {name}: a call failed with {error}",
+    events.AbandonedCallEnded: "timeout {name}: a thread that was given up has ended",
+    events.ResultReplayed: "idempotent {name}: the receipt was given again",
+    events.CallRetried: "retry {name}: another attempt after {error}",
+    events.RetriesExhausted: "retry {name}: no further attempt, because of {reason}",
+    events.HedgeStarted: "hedge {name}: a second attempt beside the first",
+    events.HedgeWon: "hedge {name}: the second attempt was faster",
+    events.CallDelayed: "rate limit {name}: a call waits for its turn",
+}
+_NAMES = {"circuit_breaker": "circuit", "rate_limit": "rate limit"}
+
+
 def describe(event: events.Event) -> tuple[str, bool]:
     """Say an event in words, and tell whether it is rare enough for a line of its own."""
     rare = False
@@ -144,16 +172,13 @@ def describe(event: events.Event) -> tuple[str, bool]:
             text = f"circuit {event.name}: {event.old} -> {event.new} ({event.reason})"
             text, rare = text.replace("half_open", "half-open"), True
         case events.CallRejected():
-            text = f"circuit {event.name}: a call was refused at once"
-        case events.CallFailed():
-            text = f"circuit {event.name}: a call failed with {event.error}"
+            text = f"{_NAMES.get(event.policy, event.policy)} {event.name}: a call was refused at once"
         case events.CallTimedOut():
             end = "its thread was given up" if event.abandoned else "it was cancelled"
             text = f"timeout {event.name}: {event.timeout:.2g} s are over, {end}"
-        case events.AbandonedCallEnded():
-            text = f"timeout {event.name}: a thread that was given up has ended"
-        case events.ResultReplayed():
-            text = f"idempotent {event.name}: the receipt was given again"
+        case _ if type(event) in _WORDS:
+            fields = {each: getattr(event, each) for each in event.__dataclass_fields__}
+            text = _WORDS[type(event)].format_map(fields)
         case _:
             text, rare = f"{event.policy} {event.name}: {type(event).__name__}", True
     return text, rare

@@ -22,8 +22,9 @@ from meshhook.demo.stage import Scene
 
 _BAR = 16
 _ROOM_FOR_DETAILS = 100
-_LINES_BUT_NOTES = 20
-_FEWEST_NOTES, _MOST_NOTES = 3, 14
+_ROOM_FOR_PROMISES = 30
+_LINES_BUT_NOTES = 21
+_FEWEST_NOTES, _MOST_NOTES = 2, 14
 _STATES = {"closed": "bold green", "open": "bold white on red", "half_open": "bold yellow"}
 _CALLERS = {
     "quote by threads": [("quote", "threads")],
@@ -69,7 +70,9 @@ class TableView:
 
 def draw(scene: Scene, width: int, height: int) -> RenderableType:
     """Draw the scene so that it fits a terminal of that size; 80 x 24 is enough."""
-    room = max(_FEWEST_NOTES, min(height - _LINES_BUT_NOTES, _MOST_NOTES))
+    promises = _promises(scene, short=height < _ROOM_FOR_PROMISES)
+    taken = _LINES_BUT_NOTES + len(promises.plain.splitlines())
+    room = max(_FEWEST_NOTES, min(height - taken, _MOST_NOTES))
     return Group(
         _acts(scene),
         _progress(scene),
@@ -80,7 +83,7 @@ def draw(scene: Scene, width: int, height: int) -> RenderableType:
         Text(),
         _notes(scene, room),
         Text(),
-        _promises(scene),
+        promises,
     )
 
 
@@ -113,6 +116,9 @@ def _policies(scene: Scene, *, details: bool) -> Table:
     timeout = registry.timeouts["service"].stats()
     rates, counts = scene.rates, scene.journal.counts
     executed = len(scene.service.ledger.charges)
+    retry, hedge = registry.retries["prices"].stats(), registry.hedges["prices"].stats()
+    rate, slots = registry.rate_limits["prices"].stats(), registry.bulkheads["prices"].stats()
+    budget = registry.retry_budgets["prices"].stats()
     passed = sum(rates[each] for each in (ANSWERED, FAILED, TIMED_OUT))
     rows: list[tuple[str | Text, ...]] = [
         (
@@ -135,6 +141,34 @@ def _policies(scene: Scene, *, details: bool) -> Table:
             f"{rates['executed']:3} done   {rates['replayed']:3} replayed",
             f"{executed:5,} done   {counts[events.ResultReplayed]:5,} replayed",
             f"{len(scene.calls.doubts)} in doubt",
+        ),
+        (
+            "retry",
+            f" {budget.left} left",
+            f"{rates['retried']:3} again",
+            f"{retry.retries:5,} again  {retry.recovered:5,} saved",
+            f"{budget.refused} over budget",
+        ),
+        (
+            "hedge",
+            f" {hedge.delay or 0:.2g} s",
+            f"{rates['hedged']:3} started",
+            f"{hedge.hedges:5,} started{hedge.wins:5,} faster",
+            f"{hedge.running_on} run on",
+        ),
+        (
+            "rate_limit",
+            f" {rate.remaining} left",
+            "",
+            f"{rate.waited:5,} waited {rate.rejected:5,} refused",
+            rate.limit,
+        ),
+        (
+            "bulkhead",
+            f" {slots.in_use} of {slots.max_concurrent}",
+            "",
+            f"{slots.admitted:5,} passed {slots.rejected:5,} refused",
+            f"{slots.peak} at most",
         ),
     ]
     headers = ("policy", "state", "a second", "since the start", "")
@@ -185,11 +219,15 @@ def _notes(scene: Scene, room: int) -> Table:
     return table
 
 
-def _promises(scene: Scene) -> Text:
+def _promises(scene: Scene, *, short: bool) -> Text:
+    """Show the promises; on a small screen those that are broken, and how many are kept."""
+    kept = sum(verdict.kept for verdict in scene.verdicts)
+    if short and scene.verdicts and kept == len(scene.verdicts):
+        return Text.assemble(("kept  ", "green"), f"  all of {kept} promises")
     text = Text("\n").join(
         Text.assemble(
             ("kept  ", "green") if verdict.kept else ("BROKEN", "bold white on red"),
-            f"  {verdict.promise:<43}  ",
+            f"  {verdict.promise:<47}  ",
             (verdict.evidence, "dim"),
         )
         for verdict in scene.verdicts

@@ -6,12 +6,16 @@ import pytest
 
 from meshhook.demo.invariants import (
     TOLERANCE,
+    Prices,
     charged_once,
     ended_in_time,
     judge,
     open_means_open,
     open_periods,
     times,
+    within_budget,
+    within_rate,
+    within_slots,
 )
 from meshhook.demo.journal import ANSWERED, Call, Change
 
@@ -61,7 +65,7 @@ def test_a_call_that_outlived_its_timeout_breaks_the_promise() -> None:
 
 def test_no_call_at_all_is_in_time() -> None:
     """A demo that was interrupted at once has kept its promises."""
-    assert all(verdict.kept for verdict in judge([], [], {}, {}))
+    assert all(verdict.kept for verdict in judge([], [], {}, {}, Prices()))
 
 
 @pytest.mark.parametrize(
@@ -114,3 +118,25 @@ def test_an_event_told_late_ends_no_period_that_is_not_its_own() -> None:
 def test_how_often_in_words() -> None:
     """Once is a word of its own."""
     assert [times(0), times(1), times(1200)] == ["0 times", "once", "1,200 times"]
+
+
+def test_attempts_within_the_rate_keep_the_promise() -> None:
+    """A burst, and then one for each tenth of a second, is what ten a second allows."""
+    starts = [0.0] * 20 + [0.1 * number for number in range(1, 50)]
+    assert within_rate(starts, 10.0, 20).kept
+    assert within_rate([], 10.0, 20).kept
+
+
+def test_a_burst_too_many_breaks_the_promise() -> None:
+    """Also long after the beginning, when the first burst is forgotten."""
+    starts = [float(second) for second in range(10)] + [10.0] * 24
+    assert not within_rate(starts, 10.0, 20).kept
+
+
+def test_slots_and_budget_are_counted() -> None:
+    """One more than there are breaks either promise."""
+    assert within_slots(6, 6).kept
+    assert not within_slots(7, 6).kept
+    prices = Prices(asked=100, extra=60, seconds=10.0)
+    assert within_budget(prices, 0.2, 2.0).kept
+    assert not within_budget(Prices(asked=100, extra=61, seconds=10.0), 0.2, 2.0).kept

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 import meshhook as mh
+from meshhook.demo import workload
 from meshhook.demo.plain import PlainView
 from meshhook.demo.policies import Policies, demo_policies
 from meshhook.demo.report import Report
@@ -108,7 +109,7 @@ def test_every_promise_is_kept_with_records_in_memory(demo: Callable[..., Demo])
     code, out, err = played.end()
     report = json.loads(out)
     assert (code, err) == (0, "")
-    assert [verdict["kept"] for verdict in report["invariants"]] == [True, True, True]
+    assert [verdict["kept"] for verdict in report["invariants"]] == [True] * 6
     assert report["charges"]["executed"] == report["charges"]["orders"] > 10
     assert report["charges"]["replayed"] > 0
     assert report["circuit"]["opened"] >= 2
@@ -129,7 +130,7 @@ def test_every_promise_is_kept_on_a_redis_of_its_own(demo: Callable[..., Demo]) 
     code, out, err = played.end()
     assert (code, err) == (0, "")
     assert "records in redis" in out
-    assert out.count("  kept  ") == 3
+    assert out.count("  kept  ") == 6
     assert "SIGKILL" in out
     assert "\x1b" not in out
     assert played.leftovers() == []
@@ -167,7 +168,7 @@ def test_an_interrupted_demo_reports_what_there_was(
     code, out, err = played.end()
     assert (code, err) == (130, "")
     assert ", interrupted" in out
-    assert out.count("  kept  ") == 3
+    assert out.count("  kept  ") == 6
     assert is_gone(pid)
     assert played.leftovers() == []
 
@@ -244,3 +245,23 @@ def test_a_caller_that_crashes_ends_the_demo(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(ZeroDivisionError):
         sabotaged()
     assert [each.name for each in threading.enumerate() if each.name.startswith("demo-")] == []
+
+
+def test_without_limits_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fourth promise rests on the rate limit, the fifth on the bulkhead."""
+    monkeypatch.setattr(workload, "_QUOTE_PAUSE", 0.001)
+    promises = broken(sabotaged(limits=bypass, breaker=bypass))
+    assert "no more than 80 prices a second" in promises
+    assert "no more than 6 prices at once" in promises
+
+
+def test_without_a_budget_there_are_too_many_attempts() -> None:
+    """The sixth promise rests on the budget."""
+
+    def make(store: Store, limit: float, reset_timeout: float) -> Policies:
+        made = demo_policies(store, limit, reset_timeout)
+        eager = mh.retry(max_attempts=30, base_delay=0.001, on=Exception, jitter=None)
+        return dataclasses.replace(made, again=eager, breaker=bypass)
+
+    report = play(Plan.lasting(2.0), "memory", PlainView(None), make)
+    assert "extra attempts within 20% of the calls" in broken(report)
