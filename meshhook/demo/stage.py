@@ -172,7 +172,8 @@ def describe(event: events.Event) -> tuple[str, bool]:
             text = f"circuit {event.name}: {event.old} -> {event.new} ({event.reason})"
             text, rare = text.replace("half_open", "half-open"), True
         case events.CallRejected():
-            text = f"{_NAMES.get(event.policy, event.policy)} {event.name}: a call was refused at once"
+            kind = _NAMES.get(event.policy, event.policy)
+            text = f"{kind} {event.name}: a call was refused at once"
         case events.CallTimedOut():
             end = "its thread was given up" if event.abandoned else "it was cancelled"
             text = f"timeout {event.name}: {event.timeout:.2g} s are over, {end}"
