@@ -202,6 +202,8 @@ def test_one_policy_runs_many_loops(slept: Pauses) -> None:
     policy = mh.retrying(**SETTINGS)
     one, other = iter(policy), iter(policy)
     assert iter(one) is one
+    several = aiter(policy)
+    assert aiter(several) is several
     first, second = next(one), next(other)
     with first:
         raise OSError

@@ -15,6 +15,7 @@ import pytest
 import meshhook as mh
 from meshhook import events
 from meshhook.runtime import pauses
+from meshhook.testing.cancelling import MOMENTS, Moment, Stepped
 from tests.colours import Colour
 from tests.policies.retry_calls import Flaky, Pauses, slept
 
@@ -307,6 +308,32 @@ def test_a_cancelled_pause_gives_back(registry: mh.Registry) -> None:
     stats = budget.stats()
     assert (stats.taken, stats.given_back, stats.left) == (1, 1, 10)
     assert policy.stats().ignored == 1
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("point", range(1, 6))
+def test_cancelled_at_every_await(point: int, moment: Moment, registry: mh.Registry) -> None:
+    """In each attempt and in each pause: counts add up, and the budget is owed nothing."""
+    budget = mh.RetryBudget(registry=registry)
+    policy = mh.retry(base_delay=0, budget=budget, name="api", registry=registry)
+    ended: list[BaseException] = []
+
+    async def work() -> None:
+        await asyncio.sleep(0)
+        raise OSError
+
+    async def main() -> None:
+        call = policy.acall(work)
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await asyncio.create_task(Stepped(call, [point], moment).run())
+        ended.append(caught.value)
+
+    asyncio.run(main())
+    stats, money = policy.stats(), budget.stats()
+    assert (stats.calls, stats.ignored) == (1, 1)
+    # Points are: attempt, pause, attempt, pause, attempt.
+    assert stats.retries == (point - 1) // 2
+    assert (money.taken, money.given_back) == (point // 2, 1 - point % 2)
 
 
 def test_an_interrupted_pause_gives_back(registry: mh.Registry, slept: Pauses) -> None:

@@ -220,6 +220,58 @@ async def use_hedged() -> None:
 mh.hedge(idempotent="yes")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
+# Retries: bare, with settings, as an object and as a loop.
+
+retry = mh.retry(
+    max_attempts=None,
+    on=(ConnectionError, TimeoutError),
+    abort_on=lambda error: bool(error.args),
+    on_result=lambda result: result is None,
+    backoff=lambda attempt: 2**attempt,
+    jitter="equal",
+    max_elapsed="30s",
+    retry_after=lambda outcome: None,
+    budget=mh.RetryBudget(0.1, 2, "20s", name="typed"),
+    before_sleep=lambda pause: (pause.attempt, pause.delay),
+)
+assert_type(retry, mh.Retry)
+
+
+@mh.retry
+def retried_bare(number: int, /, text: str = "", *, flag: bool = False) -> list[str]:
+    return plain(number, text, flag=flag)
+
+
+@mh.retry(max_attempts=5, backoff="fibonacci", jitter=0.2)
+async def retried(number: int, /, text: str = "", *, flag: bool = False) -> list[str]:
+    return await plain_async(number, text, flag=flag)
+
+
+assert_type(retried_bare(1, "a", flag=True), list[str])
+assert_type(retry.call(plain, 1, "a"), list[str])
+assert_type(retry.stats().ended_by, dict[str, int])
+assert_type(mh.RetryBudget(), mh.RetryBudget)
+assert_type(mh.RetryBudget().take(), int | None)
+assert_type(mh.attempts_of(OSError()), tuple[BaseException, ...])
+
+
+async def use_retried() -> None:
+    assert_type(await retried(1, "a"), list[str])
+    assert_type(await retry.acall(plain_async, 1), list[str])
+    await retried("1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    async for attempt in mh.retrying(on=OSError):
+        with attempt:
+            assert_type(attempt.number, int)
+            assert_type(attempt.previous, Exception | None)
+    for attempt in mh.retrying(max_attempts=2):
+        with attempt:
+            pass
+
+
+mh.retry(max_attempts="3")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+mh.retry(backoff="exp")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
 def wrong_settings() -> None:
     mh.circuit_breaker(failure_threshold="5")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
     mh.circuit_breaker(treshold=5)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
@@ -237,6 +289,8 @@ def use_the_rest(registry: mh.Registry, error: mh.CircuitOpenError, late: mh.Tim
     assert_type(registry.circuit_breakers["name"], mh.CircuitBreaker)
     assert_type(registry.timeouts["name"], mh.Timeout)
     assert_type(registry.hedges["name"], mh.Hedge)
+    assert_type(registry.retries["name"], mh.Retry)
+    assert_type(registry.retry_budgets["name"], mh.RetryBudget)
     assert_type(mh.remaining(), float | None)
     assert_type(mh.deadline("2s"), AbstractContextManager[None])
     assert_type(error.retry_after, float | None)
