@@ -17,12 +17,15 @@ from meshhook.budgets import RetryBudgetStats
 from meshhook.composition.lint import RULES
 from meshhook.composition.resilient import PLACES
 from meshhook.observe.logging import log_events
+from meshhook.policies.chaos.stats import ChaosStats
 from meshhook.policies.circuit_breaker.stats import BreakerStats, Latency, WindowStats
+from meshhook.policies.fallback.stats import FallbackStats
 from meshhook.policies.hedge.stats import HedgeStats
 from meshhook.policies.idempotent.claim import Claim
 from meshhook.policies.idempotent.results import Outcome
 from meshhook.policies.idempotent.stats import IdempotentStats
 from meshhook.policies.retry.stats import RetryStats
+from meshhook.policies.throttle.stats import ThrottleStats
 from meshhook.policies.timeout.stats import TimeoutStats
 from tests.docs.pages import (
     DOCS,
@@ -46,6 +49,9 @@ POLICIES = {
     "idempotent": mh.idempotent,
     "hedge": mh.hedge,
     "retry": mh.retry,
+    "fallback": mh.fallback,
+    "throttle": mh.throttle,
+    "chaos": mh.chaos,
 }
 ORDER = [
     ["About"],
@@ -198,6 +204,9 @@ def test_every_attribute_of_an_error_is_explained() -> None:
     "kind",
     [
         BreakerStats,
+        FallbackStats,
+        ThrottleStats,
+        ChaosStats,
         WindowStats,
         Latency,
         TimeoutStats,
