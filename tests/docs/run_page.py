@@ -6,7 +6,7 @@
 - A comment behind an expression statement is the ``repr`` of its value, and has to be reached.
 - A ``text`` block right below a Python block is what that prints; without one it prints nothing.
   Numbers with four decimals or more are of the moment: any such number will do.
-- Nothing sleeps for longer than 50 ms.
+- Nothing sleeps for longer than 50 ms; on a clock that is not the real one it may.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.docs.pages import Block, blocks
+from tests.waiting import real_time
 
 LONGEST_SLEEP = 0.05
 _CHECK = "__check__"
@@ -101,8 +102,9 @@ class Page:
             self._slept(seconds)
 
         async def watched_async(delay: float, result: Any = None) -> Any:
+            began = real_time()
             slept = await sleep_async(delay, result)
-            self._slept(delay)
+            self._slept(min(delay, real_time() - began))
             return slept
 
         time.sleep, asyncio.sleep = watched, watched_async
