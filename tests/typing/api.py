@@ -272,6 +272,55 @@ mh.retry(max_attempts="3")  # type: ignore[call-overload]  # pyright: ignore[rep
 mh.retry(backoff="exp")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
+# Fallbacks, throttles, chaos, and deadlines across the wire.
+
+
+@mh.fallback([])
+@mh.throttle
+@mh.chaos
+def defended(number: int, /, text: str = "", *, flag: bool = False) -> list[str]:
+    return [text]
+
+
+async def handle(error: Exception | None, number: int) -> list[str]:
+    return [str(error)] * number
+
+
+@mh.fallback(handler=[handle, repr], last_good="5m", key="{number}", on=OSError)
+@mh.throttle(1.5, "1m", on=(OSError, ValueError), key=("number",), seed="seed")
+@mh.chaos("place", rate=lambda: 0.5, fault=ConnectionError("down"), latency="10ms")
+async def defended_async(number: int) -> list[str]:
+    return [str(number)]
+
+
+assert_type(defended(1, "a", flag=True), list[str])
+assert_type(mh.fallback(0), mh.Fallback)
+mh.fallback(handler=lambda *_: 0)
+assert_type(mh.fallback(0).stats().from_value, int)
+assert_type(mh.throttle(), mh.Throttle)
+assert_type(mh.throttle().stats(key="host").chance, float)
+assert_type(mh.chaos(), mh.Chaos)
+assert_type(mh.chaos().stats().struck, int)
+assert_type(mh.ThrottledError().chance, float)
+assert_type(mh.deadline_headers("grpc-timeout", reserve="10ms"), dict[str, str])
+defended("1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+mh.fallback(on_result=5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+mh.throttle("2")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+mh.chaos(rate="0.5")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+async def use_defended() -> None:
+    assert_type(await defended_async(1), list[str])
+    with mh.chaos("place").inject(fault=lambda: None, result=1, rate=0.5):
+        pass
+    with mh.testing.inject("place", latency=1) as place:
+        assert_type(place, mh.Chaos)
+    with mh.deadline_from({"grpc-timeout": "1S"}, max=30) as nothing:
+        assert_type(nothing, None)
+    with mh.deadline_from([(b"grpc-timeout", b"1S")], default="2s"):
+        pass
+
+
 def wrong_settings() -> None:
     mh.circuit_breaker(failure_threshold="5")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
     mh.circuit_breaker(treshold=5)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
@@ -289,6 +338,9 @@ def use_the_rest(registry: mh.Registry, error: mh.CircuitOpenError, late: mh.Tim
     assert_type(registry.circuit_breakers["name"], mh.CircuitBreaker)
     assert_type(registry.timeouts["name"], mh.Timeout)
     assert_type(registry.hedges["name"], mh.Hedge)
+    assert_type(registry.fallbacks["name"], mh.Fallback)
+    assert_type(registry.throttles["name"], mh.Throttle)
+    assert_type(registry.chaos["name"], mh.Chaos)
     assert_type(registry.retries["name"], mh.Retry)
     assert_type(registry.retry_budgets["name"], mh.RetryBudget)
     assert_type(mh.remaining(), float | None)

@@ -167,4 +167,4 @@ def _fresh(fault: Fault, name: str) -> Exception | None:
     made: Any = fault()
     if made is not None and not isinstance(made, Exception):
         raise wrong("fault", made, "an error or None")
-    return made  # type: ignore[no-any-return]
+    return made
