@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import TracebackType
+
 
 def hide_this_frame(exc: BaseException) -> None:
     """Take the frame that has caught ``exc`` out of its traceback.
@@ -12,3 +14,20 @@ def hide_this_frame(exc: BaseException) -> None:
     here = exc.__traceback__
     if here is not None and here.tb_next is not None:
         exc.__traceback__ = here.tb_next
+
+
+def hide_steps(exc: BaseException) -> None:
+    """Take the frames of a policy that come after the one which has caught ``exc`` out likewise.
+
+    A stream has several for each item. One that raised it stays.
+    """
+    here = exc.__traceback__
+    after = None if here is None else here.tb_next
+    while after is not None and _is_step(after):
+        after = after.tb_next
+    if here is not None and after is not None:
+        here.tb_next = after
+
+
+def _is_step(traceback: TracebackType) -> bool:
+    return str(traceback.tb_frame.f_globals.get("__name__")).startswith("meshhook.policies.")

@@ -20,6 +20,8 @@ from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, 
 from functools import partial
 from typing import Any, TypeAlias
 
+from meshhook.tracebacks import hide_steps
+
 Call: TypeAlias = Callable[..., Any]
 Ended: TypeAlias = BaseException | None
 """How a stream ended: see above."""
@@ -129,6 +131,7 @@ def driver(begin: Callable[[Any, dict[str, Any]], Visit], call: Call) -> Call:  
                 _close(inner, visit)
             finally:
                 visit.end(GeneratorExit() if is_consumers else exc)
+                hide_steps(exc)
             raise
         visit.end(None)
         return result
@@ -181,6 +184,7 @@ def async_driver(  # noqa: C901
                     await inner.aclose()
             finally:
                 visit.end(GeneratorExit() if is_consumers else exc)
+                hide_steps(exc)
             raise
         visit.end(None)
 

@@ -22,6 +22,7 @@ from meshhook.guard import Guard
 from meshhook.policies.circuit_breaker import CircuitBreaker
 from meshhook.policy import Policy
 from meshhook.registry import Registry
+from meshhook.runtime import streams
 from meshhook.testing.scoped import scoped
 from meshhook.testing.whole import import_everything
 
@@ -180,10 +181,19 @@ def _chain(innermost: Callable[..., Any], fn: Any, kept: tuple[Policy, ...]) -> 
     def passing(*args: Any, **kwargs: Any) -> Any:
         return innermost(*args, **kwargs)
 
-    chain = guard._as_coroutine_function(innermost) if is_async(fn) else passing
+    colour = colour_of(fn)
+    chain = guard._as_coroutine_function(innermost) if colour == "async" else passing
+    if colour == "stream":
+        chain = streams.driver(lambda _args, _kwargs: streams.Visit(), innermost)
+    elif colour == "async stream":
+        chain = streams.async_driver(_visit_nothing, innermost)
     with contextlib.suppress(TypeError):  # a proxy that answers to every name
         functools.update_wrapper(chain, fn)
     return chain
+
+
+async def _visit_nothing(_args: Any, _kwargs: dict[str, Any]) -> streams.Visit:
+    return streams.Visit()
 
 
 def _replace_methods() -> None:

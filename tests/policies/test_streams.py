@@ -8,6 +8,7 @@ import gc
 import inspect
 import queue
 import threading
+import traceback
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -688,3 +689,61 @@ def test_memory_does_not_grow_with_the_items(colour: Colour, registry: mh.Regist
     finally:
         tracemalloc.stop()
     assert after - before < 4_000
+
+
+def test_a_traceback_names_each_policy_once(colour: Colour, registry: mh.Registry) -> None:
+    """One frame for each of the five, whatever they do at each step, and then those of the user."""
+    fn = stacked(registry, paint(colour, failing([1], OSError("gone"))))
+    reader = Reader(colour, fn())
+    assert reader.next() == 1
+    with pytest.raises(OSError, match="gone") as caught:
+        reader.next()
+    frames = [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
+    assert frames.count("guarded") == 5
+    ours = frames.index("guarded")
+    assert set(frames[ours : ours + 5]) == {"guarded"}
+    assert frames[-1] == "body"
+
+
+def test_a_stream_as_a_response(colour: Colour, registry: mh.Registry) -> None:
+    """Frameworks iterate over it in a task, or in threads of theirs, as it is."""
+    responses = pytest.importorskip("starlette.responses")
+    fn = stacked(registry, paint(colour, tokens))
+    sent: list[bytes] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message.get("body", b""))
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(60)
+        return {"type": "http.disconnect"}
+
+    async def main() -> None:
+        scope = {"type": "http", "method": "GET", "headers": [], "asgi": {"spec_version": "2.4"}}
+        await responses.StreamingResponse(fn("k"))(scope, receive, send)
+
+    asyncio.run(main())
+    assert b"".join(sent) == b"once upon a time"
+    assert registry.circuit_breakers["inner"].stats().successes == 1
+
+
+def tokens(_: str) -> Iterator[str]:
+    """Give some text, token by token."""
+    yield "once "
+    yield "upon "
+    yield "a time"
+
+
+def test_a_stream_whose_policies_are_disabled(colour: Colour, breaker: Any) -> None:
+    """It stays a generator function, as a method too, and counts nowhere."""
+
+    class Service:
+        method = breaker(paint(colour, items))
+
+    with mh.testing.disabled("circuit_breaker"):
+        method = Service().method
+        assert inspect.isgeneratorfunction(method) or inspect.isasyncgenfunction(method)
+        assert read(colour, method) == [1, 2, 3]
+    assert breaker.stats().calls == 0
+    assert read(colour, Service().method) == [1, 2, 3]
+    assert breaker.stats().calls == 1

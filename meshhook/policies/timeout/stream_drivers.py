@@ -64,8 +64,8 @@ def stream_async(policy: Timeout, make: Make, call: Call, fn: Any) -> Call:
     return async_driver(begin, call)
 
 
-def _go_on(method: Call, value: Any) -> Any:
-    return method(value)
+async def _go_on(method: Call, value: Any) -> Any:
+    return await method(value)
 
 
 class Steps:
