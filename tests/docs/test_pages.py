@@ -243,6 +243,8 @@ PUBLIC = [*mh.__all__, "log_events"]
 
 def public(name: str) -> Any:
     """Return what a name of the reference stands for."""
+    if name in mh.testing.__all__:
+        return getattr(mh.testing, name)
     return log_events if name == "log_events" else getattr(mh, name)
 
 
@@ -263,9 +265,10 @@ def test_the_reference_has_nothing_else() -> None:
 def stubs() -> list[tuple[str, Any]]:
     """Return name and stub of each signature in the reference."""
     found: list[tuple[str, Any]] = []
+    definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     for block in blocks(text_of("api")):
         for node in ast.parse(block.text).body if block.language == "python" else []:
-            if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.decorator_list:
+            if isinstance(node, definitions) and not node.decorator_list:
                 space: dict[str, Any] = {}
                 exec(ast.unparse(node), space)
                 found.append((node.name, space[node.name]))
@@ -333,6 +336,19 @@ def test_what_get_returns_is_explained() -> None:
     listed = [name.removesuffix("()") for name in first_column(table(about))]
     fields = [field.name for field in dataclasses.fields(Outcome) if field.name[0] != "_"]
     assert listed == [*fields, "result"]
+
+
+def test_the_testing_kit_is_in_the_reference() -> None:
+    """A table names everything in it, and its functions and classes have their signatures."""
+    about = section(text_of("api"), "Testing kit")
+    listed = [name.partition("(")[0] for name in first_column(table(about))]
+    kit = [name for name in listed if name in mh.testing.__all__]
+    assert sorted(kit) == sorted(mh.testing.__all__)
+    for name in listed:
+        kind, _, member = name.partition(".")
+        assert hasattr(getattr(mh.testing, kind), member or "__call__")
+    made_by_others = {"Events", "Run"}
+    assert set(mh.testing.__all__) - made_by_others <= {name for name, _ in stubs()}
 
 
 def promises() -> list[tuple[str, str]]:
