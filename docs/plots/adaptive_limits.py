@@ -48,7 +48,7 @@ class Simulation:
         self.servers = SERVERS
         self.ended: list[tuple[float, float]] = []
         self.limits: list[tuple[float, int]] = []
-        self._chance = random.Random(seed)
+        self._chance = random.Random(seed)  # noqa: S311 - chance, no secret
         self._noise = noise
         self._shared = shared
         self._running = 0
