@@ -78,6 +78,25 @@ def test_what_nothing_bounds_is_said_plainly(breaker: Any) -> None:
     assert str(told).endswith("unbounded\nworst case: unbounded")
 
 
+def worst(*policies: Any) -> float:
+    return mh.explain(mh.Pipeline(*policies)).longest
+
+
+def test_the_worst_case_is_that_of_all_layers() -> None:
+    """From the inside to the outside, each adds to it, multiplies it or bounds it."""
+    second = mh.timeout(1)
+    assert worst(second) == 1.0
+    assert worst(mh.retry(max_attempts=3, backoff="constant", base_delay=0.5), second) == 4.0
+    assert worst(mh.hedge(0.25, max_hedges=2), second) == 1.5
+    assert worst(mh.rate_limit("1/s", max_wait=3), mh.bulkhead(1, max_wait=2), second) == 6.0
+    assert worst(mh.idempotent("{item}", wait_timeout=7), second) == 8.0
+    assert worst(mh.idempotent("{item}", on_running="reject"), second) == 1.0
+    assert worst(mh.fallback(0), mh.circuit_breaker(), mh.throttle(), mh.chaos(), second) == 1.0
+    assert worst(mh.fallback(handler=str), second) == math.inf
+    assert worst(mh.timeout(5), mh.fallback(handler=str), second) == 5.0
+    assert worst(mh.timeout(5, mode="cooperative")) == math.inf
+
+
 def test_an_undecorated_function_has_no_layers() -> None:
     """That is no error: it is what one wants to know."""
     told = mh.explain(price)

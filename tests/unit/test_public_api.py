@@ -150,7 +150,7 @@ def is_own(value: Any, module: types.ModuleType) -> bool:
 
 def test_decorators_say_what_they_promise() -> None:
     """The docstring of a decorator tells of its settings, errors and threads."""
-    decorators: list[Any] = [mh.circuit_breaker, mh.timeout, mh.idempotent, mh.retry]
+    decorators: list[Any] = [mh.circuit_breaker, mh.timeout, mh.idempotent, mh.retry, mh.resilient]
     for decorator in decorators:
         doc = inspect.getdoc(decorator) or ""
         for name in inspect.signature(decorator).parameters:
@@ -188,7 +188,7 @@ def test_drivers_are_imported_when_needed(file: str) -> None:
     [
         ("rules", {"rules", "errors"}),
         ("stores", {"stores", "errors", "settings", "deadline", "forks"}),
-        ("runtime", {"runtime", "stores", "errors", "deadline", "forks"}),
+        ("runtime", {"runtime", "stores", "errors", "deadline", "forks", "tracebacks"}),
     ],
 )
 def test_arrows_point_down(folder: str, known: set[str]) -> None:

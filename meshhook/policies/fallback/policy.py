@@ -8,6 +8,7 @@ in is an error like any other: to have an answer for it is what a fallback is fo
 from __future__ import annotations
 
 import inspect
+import math
 import time
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Any
@@ -167,6 +168,10 @@ class Fallback(Policy):
         """Return the counters, and how many last good results are kept now."""
         kept = 0 if self.last_good is None else self.last_good.count(time.monotonic())
         return FallbackStats(policy=self.kind, name=self.name, kept=kept, **self.tally.read())
+
+    def longest(self, inner: float) -> float:
+        """Return the time of the inside; nothing bounds that of a handler after it."""
+        return math.inf if self.settings.handler else inner
 
     def describe(self) -> str:
         """Return kind, name and the sources."""
