@@ -49,20 +49,19 @@ class Attempt(Job):
         self.on_end = self._discard
         if self.is_handed_over and self.give_up():
             return
-        self.on_end = _nothing
-        policy.extras.ended()
         if self.is_handed_over:
-            self._discard_result(policy)
+            self._discard()
+        else:
+            policy.extras.ended()
 
     def _discard(self) -> None:
         self.on_end = _nothing  # or the attempt would hold itself
-        self._policy.extras.ended()
-        self._discard_result(self._policy)
-
-    def _discard_result(self, policy: Hedge) -> None:
         _, result, error = self.end()
-        if error is None:
-            policy.discard(result)
+        try:
+            if error is None:
+                self._policy.discard(result)
+        finally:
+            self._policy.extras.ended()
 
 
 class Threads:
