@@ -198,3 +198,17 @@ def test_a_strict_pipeline_refuses_what_defeats_itself(registry: mh.Registry) ->
     assert strict(double)(1) == 2
     with pytest.raises(mh.ConfigurationError, match="defeats itself:\n- timeout-shorter"):
         strict(long(double))
+
+
+def test_it_guards_streams(registry: mh.Registry) -> None:
+    """Generator functions, by the policies that can."""
+    pipeline = mh.Pipeline(
+        mh.circuit_breaker("items", registry=registry), mh.timeout(2, registry=registry)
+    )
+    assert list(pipeline(stream)()) == [1]
+    assert [policy.kind for policy in mh.explain(pipeline(stream)).policies] == [
+        "circuit_breaker",
+        "timeout",
+    ]
+    with pytest.raises(TypeError, match="@idempotent cannot decorate the generator function"):
+        mh.Pipeline(mh.idempotent("{item}", registry=registry))(stream)
