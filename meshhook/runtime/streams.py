@@ -192,12 +192,10 @@ def async_driver(  # noqa: C901
 
 
 def _close(inner: Any, visit: Visit) -> None:
-    # One that runs on in a worker thread ends there.
-    if inner is not None and not inner.gi_running:
-        if visit.shut is None:
-            inner.close()
-        else:
-            visit.shut(inner)
+    if visit.shut is not None and inner is not None:
+        visit.shut(inner)
+    elif inner is not None:
+        inner.close()
 
 
 def _without_hooks(start: Callable[[Any], Any], value: Any) -> Any:

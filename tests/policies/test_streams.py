@@ -49,6 +49,11 @@ def items(*_: Any) -> Iterator[Any]:
     yield 3
 
 
+def items_of_none() -> Iterator[int]:
+    """Take no arguments."""
+    yield 1
+
+
 def counts(breaker: Any) -> tuple[int, int, int]:
     """Return successes, failures, ignored."""
     stats = breaker.stats()
@@ -376,7 +381,12 @@ def test_a_family_keeps_the_circuit_of_a_stream(colour: Colour, registry: mh.Reg
 
 def test_wrong_arguments_are_an_error_of_the_call(colour: Colour, breaker: Any) -> None:
     """They are told at the first item, and the permit is given back."""
-    reader = Reader(colour, breaker(paint(colour, failing([], OSError())))(1, 2, 3))
+
+    async def body() -> AsyncIterator[int]:
+        yield 1
+
+    fn: Any = breaker(items_of_none if colour.name == "sync" else body)
+    reader = Reader(colour, fn(1, 2, 3))
     with pytest.raises(TypeError, match="positional argument"):
         reader.next()
     assert breaker.stats().calls == 1

@@ -330,6 +330,16 @@ def test_a_handler_that_gives_no_items(colour: Colour, registry: mh.Registry, gi
     assert isinstance(caught.value.__context__, ConnectionError)
 
 
+def test_a_stream_that_succeeds_needs_no_fallback(colour: Colour, registry: mh.Registry) -> None:
+    """It is given as it is, and an interrupt of it too."""
+    policy = mh.fallback([7], name="instead", registry=registry)
+    assert read(colour, policy(paint(colour, Flaky(0).body))) == [0, 1, 2]
+    with pytest.raises(KeyboardInterrupt):
+        read(colour, policy(paint(colour, failing([1], KeyboardInterrupt()))))
+    stats = policy.stats()
+    assert (stats.calls, stats.successes, stats.ignored) == (2, 1, 1)
+
+
 def test_an_error_that_gets_no_fallback(colour: Colour, registry: mh.Registry) -> None:
     """It goes through."""
     policy = mh.fallback([7], on=KeyError, name="instead", registry=registry)

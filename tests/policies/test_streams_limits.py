@@ -32,6 +32,9 @@ def test_a_stream_counts_once(colour: Colour, registry: mh.Registry, frozen: Any
     frozen.tick(1)
     assert read(colour, fn) == [1, 2]
     assert (limit.stats().admitted, limit.stats().rejected) == (3, 1)
+    frozen.tick(1)
+    with pytest.raises(OSError, match="gone"):
+        read(colour, limit(paint(colour, failing([1], OSError("gone")))))
 
 
 def test_a_refusal_can_be_retried(colour: Colour, registry: mh.Registry, frozen: Any) -> None:

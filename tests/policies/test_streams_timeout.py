@@ -37,13 +37,15 @@ that_stop = pytest.mark.parametrize(
 class Slow:
     """A stream with an item that does not come; it tells how it ended."""
 
-    def __init__(self, colour: Colour, *, after: int = 2) -> None:
+    def __init__(self, colour: Colour, *, after: int = 2, first_takes: float = 0.0) -> None:
         self.ended = threading.Event()
         self.after = after
+        self.first_takes = first_takes
         self.fn: Callable[[], Any] = self._wait if colour.name == "sync" else self._wait_async
 
     def _wait(self) -> Iterator[int]:
         try:
+            time.sleep(self.first_takes)
             yield from range(self.after)
             give_up = time.monotonic() + 5
             while time.monotonic() < give_up and not self.ended.is_set():
@@ -56,6 +58,7 @@ class Slow:
 
     async def _wait_async(self) -> AsyncIterator[int]:
         try:
+            await asyncio.sleep(self.first_takes)
             for number in range(self.after):
                 yield number
             await asyncio.sleep(5)
@@ -114,16 +117,13 @@ def test_all_items_together(colour: Colour, mode: Any, registry: mh.Registry) ->
 @that_stop
 def test_the_earlier_limit_counts(colour: Colour, mode: Any, registry: mh.Registry) -> None:
     """What is left of the total may be less than the limit of an item."""
-    limit = mh.timeout(0.03, per_item=0.025, mode=mode, registry=registry)
-
-    def body() -> Iterator[int]:
-        for number in range(9):
-            time.sleep(0.012)
-            yield number
-
+    limit = mh.timeout(0.1, per_item=0.099, mode=mode, name="slow", registry=registry)
+    slow = Slow(colour, after=1, first_takes=0.02)
     with pytest.raises(mh.TimeoutError, match="did not give all of its items") as caught:
-        read(colour, limit(paint(colour, body)))
-    assert caught.value.timeout == 0.03
+        read(colour, limit(slow.fn))
+    assert caught.value.timeout == 0.1
+    slow.ended.set()
+    until(lambda: limit.stats().abandoned == 0)
 
 
 @in_every_mode
@@ -131,7 +131,7 @@ def test_the_time_of_the_consumer_does_not_count(
     colour: Colour, mode: Any, registry: mh.Registry
 ) -> None:
     """He may take longer than any limit, and sees no deadline; the stream sees its own."""
-    limit = mh.timeout(0.5, per_item=0.4, mode=mode, registry=registry)
+    limit = mh.timeout(0.5, per_item=0.4, mode=mode, name="any", registry=registry)
     seen: list[Any] = []
 
     def body() -> Iterator[int]:
@@ -149,8 +149,7 @@ def test_the_time_of_the_consumer_does_not_count(
         time.sleep(0.15)
     assert reader.rest() == []
     assert all(0.2 < left <= 0.4 for left in seen)
-    (policy,) = registry
-    assert policy.stats().successes == 1  # type: ignore[attr-defined]
+    assert limit.stats().successes == 1
 
 
 def test_no_consumer_is_cancelled_between_two_items(registry: mh.Registry) -> None:
@@ -250,10 +249,10 @@ def test_a_cooperative_stream_sees_to_its_deadline(colour: Colour, registry: mh.
     limit = mh.timeout(LIMIT, mode="cooperative", name="any", registry=registry)
 
     def asking() -> Iterator[int]:
+        yield 1
         while True:
-            time.sleep(0.005)
+            time.sleep(0.001)
             mh.check_deadline()
-            yield 1
 
     def deaf() -> Iterator[int]:
         while True:
@@ -463,3 +462,30 @@ def test_wrong_limits(settings: dict[str, Any], message: str) -> None:
 def test_a_timeout_says_its_limits(settings: Any, said: str, registry: mh.Registry) -> None:
     """In the stack, in the order of the arguments."""
     assert mh.timeout(**settings, name="x", registry=registry).describe() == said
+
+
+def test_signals_are_for_the_main_thread(registry: mh.Registry) -> None:
+    """Elsewhere the first step fails, and is not counted."""
+    limit = mh.timeout(30, mode="signal", name="any", registry=registry)
+    failures: list[Any] = []
+
+    def work() -> None:
+        try:
+            list(limit(failing([1], OSError()))())
+        except mh.ConfigurationError as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert "works in the main thread only" in str(failures[0])
+    assert limit.stats().calls == 0
+
+
+def test_the_shortest_total(colour: Colour, registry: mh.Registry) -> None:
+    """It is the limit that ran out, and no deadline outside."""
+    limit = mh.timeout(1e-9, mode="cooperative", name="any", registry=registry)
+    with pytest.raises(mh.TimeoutError, match="did not give all of its items") as caught:
+        read(colour, limit(paint(colour, failing([1], OSError()))))
+    assert not isinstance(caught.value, mh.RejectedError)
+    assert limit.stats().timed_out == 1

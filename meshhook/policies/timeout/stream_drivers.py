@@ -161,13 +161,11 @@ class Steps:
             self._policy.count_error(how)
 
     def latest_within(self, fn: Any, latest: float, outer: float) -> float:
-        """Return when a step ends at the latest: see the timeout."""
-        if outer >= latest:
-            return latest
+        """Return when a step ends at the latest, whose own limit is later than ``outer``."""
         now = time.monotonic()
         if outer > now:
             return outer
-        if self._has_begun:
+        if self._has_begun or outer >= self._latest:
             raise self.expired(fn, now, outer)
         self._is_counted = True
         raise self._policy.no_time_left(fn)
@@ -193,6 +191,7 @@ class Steps:
 
     def no_signal(self, fn: Any) -> Exception:
         """Build the error for mode="signal" where there can be none."""
+        self._is_counted = True
         return self._policy.no_signal(fn)
 
     def count_error(self, exc: BaseException) -> None:
