@@ -176,11 +176,11 @@ class Slots:
         """Take out the slots that are too many, and give free ones to those who wait."""
         with self._lock:
             self._hand_out()
-        while self._granted:
+        while True:
             try:
                 turn = self._granted.popleft()
-            except IndexError:  # another thread woke the last one
-                break
+            except IndexError:
+                return
             if not turn.wake():
                 # Its event loop has been closed, so the slot is for the next.
                 with self._lock:

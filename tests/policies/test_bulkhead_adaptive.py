@@ -125,6 +125,41 @@ def test_what_says_nothing_about_the_service(
     assert limit(bulkhead) == 10
 
 
+@pytest.mark.parametrize("given", [{}, {"key": lambda depth: 1}], ids=["", "keyed"])
+def test_what_is_true_on_every_path(
+    colour: Colour, registry: mh.Registry, frozen: Any, given: Any
+) -> None:
+    """Refusals when it is full; timeouts that step back, once for calls that ran together."""
+    bulkhead = mh.bulkhead(limit=mh.AIMD(initial=3), name="db", registry=registry, **given)
+    limits: list[int] = []
+
+    def body(depth: int) -> None:
+        frozen.tick(1)
+        if depth:
+            with pytest.raises((TimeoutError, mh.BulkheadFullError)):
+                inner(depth - 1)
+            limits.append(limit(bulkhead))
+        raise TimeoutError
+
+    # The calls inside of a call are sync ones: a loop runs no other.
+    inner = bulkhead(body)
+    fn = bulkhead(colour.paint(body))
+    with pytest.raises(TimeoutError):
+        colour.call(fn, 3)
+    assert limits == [3, 2, 2]
+    stats = bulkhead.stats()
+    assert (stats.rejected, stats.admitted, stats.in_use) == (1, 3, 0)
+
+
+def test_a_gradient_measures_first(colour: Colour, registry: mh.Registry, frozen: Any) -> None:
+    """It halves its limit to see what calls take without a queue."""
+    bulkhead = mh.bulkhead(limit=mh.Gradient(initial=40), name="db", registry=registry)
+    fn = bulkhead(colour.paint(lambda: frozen.tick(0.1)))
+    for _ in range(25):
+        colour.call(fn)
+    assert limit(bulkhead) == 20
+
+
 def test_blocks_are_samples(bulkhead: mh.Bulkhead, frozen: Any) -> None:
     """As calls are."""
     for _ in range(2):
