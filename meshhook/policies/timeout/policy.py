@@ -39,13 +39,19 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _DRIVERS: dict[str, Callable[..., Callable[..., Any]]] = {
-    "auto": partial(drivers.signalled, or_threaded=True) if HAS_SIGNALS else drivers.threaded,
     "thread": drivers.threaded,
     "signal": drivers.signalled,
     "interrupt": drivers.interrupted,
     "process": drivers.in_process,
     "cooperative": drivers.cooperative,
 }
+
+
+def _driver(mode: str) -> Callable[..., Callable[..., Any]]:
+    """Return what makes the sync driver of ``mode``."""
+    if mode != "auto":
+        return _DRIVERS[mode]
+    return partial(drivers.signalled, or_threaded=True) if HAS_SIGNALS else drivers.threaded
 
 
 class _Block(NamedTuple):
@@ -78,7 +84,7 @@ class Timeout(Policy):
     def bind(self, call: Callable[..., Any], fn: Callable[..., Any]) -> Callable[..., Any]:
         """Make the sync driver of the mode."""
         self._refuse_per_item(self.default_name(fn))
-        return _DRIVERS[self.settings.mode](self, call, fn)
+        return _driver(self.settings.mode)(self, call, fn)
 
     def bind_stream(self, call: Callable[..., Any], fn: Callable[..., Any]) -> Callable[..., Any]:
         """Make the driver of a generator function."""
@@ -91,7 +97,7 @@ class Timeout(Policy):
         # Not before they are needed, to import less; as elsewhere.
         from meshhook.policies.timeout import stream_drivers
 
-        return stream_drivers.stream(self, _DRIVERS[mode], call, fn)
+        return stream_drivers.stream(self, _driver(mode), call, fn)
 
     def bind_async(
         self, call: Callable[..., Awaitable[Any]], fn: Callable[..., Any]
