@@ -27,6 +27,9 @@ _SHORTEST_SLEEP = 1_000
 _TOO_LATE = SECOND
 """Who has not looked again so long after his turn should have come holds up nobody any more."""
 
+_SET_BACK = 60 * SECOND
+"""So far behind the others no reading of a clock is, however long a thread was held up."""
+
 
 class Turn:
     """A place in the queue."""
@@ -51,8 +54,8 @@ class Turn:
         """When it has to come, or the call is refused."""
         self.has_started = False
         self.is_woken = False
-        self.wake: Callable[[], object] | None = None
-        """Wakes who sleeps until it comes."""
+        self.wake: Callable[[], bool] | None = None
+        """Wakes who sleeps until it comes; False if he cannot be reached any more."""
 
     @property
     def sleep(self) -> int:
@@ -132,8 +135,8 @@ class Limiter:
         These are all that wait, if it is not said.
         """
         reset_after = self.rule.reset_after(now)
-        if reset_after > self._longest:
-            # Nothing takes so long. The clock was set back, as when a test thaws it.
+        if reset_after > self._longest + _SET_BACK:
+            # Nothing takes so long: the clock was set back, as when a test thaws it.
             self._begin_anew(now)
             reset_after = 0
         remaining = self.rule.remaining(now)
@@ -188,9 +191,7 @@ class Limiter:
             if not turn.has_started and turn.due <= turn.latest:
                 return None
             self._dequeue(turn)
-            wake = self._next(now)
-        if wake is not None:
-            wake()
+        self._wake_first(now)
         return None if turn.has_started else standing
 
     def _after_sleep(self, turn: Turn) -> int:
@@ -211,9 +212,7 @@ class Limiter:
             if turn not in self.waiting:
                 return
             self._dequeue(turn)
-            wake = self._next(self._now())
-        if wake is not None:
-            wake()
+        self._wake_first(self._now())
 
     def _enqueue(self, turn: Turn) -> None:
         self.waiting[turn] = None
@@ -237,13 +236,20 @@ class Limiter:
     def _first(self) -> Turn | None:
         return next(iter(self.waiting), None)
 
-    def _next(self, now: int) -> Callable[[], object] | None:
-        """Return what wakes the first of the queue, if he sleeps for longer than he has to."""
-        first = self._first()
-        if first is None or now + self.rule.wait(now, first.cost) >= first.due:
-            return None
-        first.is_woken = True
-        return first.wake
+    def _wake_first(self, now: int) -> None:
+        """Wake the first of the queue, if he sleeps for longer than he has to."""
+        while True:
+            with self.lock:
+                first = self._first()
+                if first is None or now + self.rule.wait(now, first.cost) >= first.due:
+                    return
+                first.is_woken = True
+                wake = first.wake
+            if wake is None or wake():
+                return
+            # His event loop has been closed.
+            with self.lock:
+                self._dequeue(first)
 
     def _before(self, turn: Turn) -> int:
         """Return what those before ``turn`` cost together."""
@@ -285,15 +291,11 @@ class Limiter:
                 [rule.change(rate, now) for rule, rate in zip(self._rules, rates, strict=True)]
             )
             self._longest = max(self.rule.reset_after(now), self._full())
-            wake = self._next(now)
-        if wake is not None:
-            wake()
+        self._wake_first(now)
 
     def reset(self) -> None:
         """Forget what has started. Who waits starts as soon as he may now."""
         with self.lock:
             now = self._now()
             self._begin_anew(now)
-            wake = self._next(now)
-        if wake is not None:
-            wake()
+        self._wake_first(now)
