@@ -5,7 +5,7 @@ Every assertion says what a user's function or call is to a type checker after m
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, assert_type
 
@@ -59,6 +59,22 @@ def applied(number: int, /, text: str = "", *, flag: bool = False) -> list[str]:
 def stacked(number: int, /, text: str = "", *, flag: bool = False) -> list[str]:
     return plain(number, text, flag=flag)
 
+
+@mh.circuit_breaker
+@mh.timeout(None, per_item="2s")
+def stream(number: int) -> Iterator[str]:
+    yield str(number)
+
+
+@mh.retry
+@mh.timeout(30, per_item=2)
+async def async_stream(number: int) -> AsyncIterator[str]:
+    yield str(number)
+
+
+assert_type(stream(1), Iterator[str])
+assert_type(async_stream(number=1), AsyncIterator[str])
+stream("1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 assert_type(bare(1, "a", flag=True), list[str])
 assert_type(called(1, text="a"), list[str])
