@@ -6,6 +6,7 @@ import contextvars
 import json
 import logging
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -390,7 +391,23 @@ class ToldError(Exception):
         return self._told
 
 
-@pytest.mark.parametrize("told", [True, "30", None, -5, float("nan"), ValueError("no header")])
+@pytest.mark.parametrize(
+    "attributes",
+    [{"retry_after": "30"}, {"response": SimpleNamespace(headers={"retry-after": "30"})}],
+)
+def test_a_retry_after_is_read_as_a_retry_reads_it(
+    attributes: Any, colour: Colour, upstream: Upstream, registry: mh.Registry, frozen: Any
+) -> None:
+    """From the text of an attribute, and from the header of a response."""
+    breaker = mh.circuit_breaker("db", failure_threshold=1, reset_timeout=0.5, registry=registry)
+    upstream.error = OSError()
+    vars(upstream.error).update(attributes)
+    with pytest.raises(OSError):
+        colour.call(guarded(breaker, upstream, colour))
+    assert breaker.stats().retry_after == pytest.approx(30.0)
+
+
+@pytest.mark.parametrize("told", [True, "soon", None, -5, float("nan"), ValueError("no header")])
 def test_what_is_no_retry_after_changes_nothing(
     told: Any, colour: Colour, upstream: Upstream, registry: mh.Registry, frozen: Any
 ) -> None:

@@ -280,9 +280,13 @@ def test_names(registry: mh.Registry) -> None:
 
 @in_both
 @pytest.mark.parametrize("outcomes", [(OSError, 5), (OSError,), (OSError, ValueError)])
-def test_nothing_is_left_for_the_collector(kind: str, outcomes: Any, slept: Pauses) -> None:
-    """No ring of frames and errors comes from a loop."""
-    policy = mh.retrying(on=OSError, **SETTINGS)
+@pytest.mark.parametrize("with_budget", [False, True])
+def test_nothing_is_left_for_the_collector(
+    kind: str, outcomes: Any, with_budget: bool, slept: Pauses
+) -> None:
+    """No ring of frames and errors comes from a loop, however it ends."""
+    budget = mh.RetryBudget(min_per_second=0.1) if with_budget else None
+    policy = mh.retrying(on=OSError, budget=budget, **SETTINGS)
     call = Flaky(*outcomes)
 
     def sync() -> list[Any]:

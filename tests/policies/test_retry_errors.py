@@ -204,6 +204,28 @@ def test_nothing_is_left_for_the_collector(
     assert colour.call(sync if colour.name == "sync" else main) == []
 
 
+def test_one_error_for_all_attempts_is_in_no_ring(slept: Pauses) -> None:
+    """Its history is its own attribute, and does not hold it."""
+
+    class Kept(Exception):  # noqa: N818 - it says what it is
+        """An error that a weak reference can look at."""
+
+    held = [Kept()]
+
+    def fail() -> None:
+        raise held[0]
+
+    with collected() as rings:
+        try:
+            retry().call(fail)
+        except Kept as error:
+            attempts = len(mh.attempts_of(error))
+        is_alive = weakref.ref(held.pop())
+        assert is_alive() is None
+    assert attempts == 3
+    assert rings == []
+
+
 def test_an_error_that_is_raised_again_and_again(colour: Colour, slept: Pauses) -> None:
     """One object for all attempts and all calls: its note is the latest, and it is in no ring."""
     error = OSError("always the same")

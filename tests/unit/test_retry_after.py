@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from datetime import timedelta
 from email.message import Message
 from types import SimpleNamespace
@@ -53,6 +54,19 @@ def test_what_says_something(value: Any, seconds: float, frozen: Any) -> None:
     assert in_seconds(value) == pytest.approx(seconds)
     assert told(SimpleNamespace(retry_after=value)) == pytest.approx(seconds)
     assert told(SimpleNamespace(headers={"Retry-After": value})) == pytest.approx(seconds)
+
+
+def test_a_date_without_a_zone_is_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever this machine is."""
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        asked = in_seconds(time.asctime(time.gmtime(time.time() + 100)))
+        assert asked is not None
+        assert 90 < asked <= 100
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def message() -> Message:

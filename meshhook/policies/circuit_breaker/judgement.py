@@ -11,6 +11,7 @@ from typing import Any
 from meshhook.events import logger
 from meshhook.judges import OUR_OWN, matches, names_our_own
 from meshhook.policies.circuit_breaker.settings import FALLBACK_RESET_TIMEOUT, BreakerSettings
+from meshhook.retry_after import told
 from meshhook.rules.phases import Open
 from meshhook.settings import duration
 
@@ -57,15 +58,4 @@ def time_open(
         except Exception:
             logger.exception("reset_timeout of circuit %r failed", name)
             open_for = FALLBACK_RESET_TIMEOUT
-    return max(open_for, min(_told_retry_after(exc), LONGEST_RETRY_AFTER))
-
-
-def _told_retry_after(exc: Exception | None) -> float:
-    """Return what an exception says about when to come again, or 0."""
-    try:
-        told = getattr(exc, "retry_after", None)
-    except Exception:
-        return 0.0
-    if isinstance(told, (int, float)) and not isinstance(told, bool) and told > 0:
-        return told
-    return 0.0
+    return max(open_for, min(told(exc) or 0.0, LONGEST_RETRY_AFTER))
