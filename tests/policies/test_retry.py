@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import meshhook as mh
-from meshhook import events
+from meshhook import events, guard
 from tests.colours import Colour
 from tests.policies.retry_calls import Flaky, Pauses, slept
 
@@ -444,10 +444,12 @@ def test_a_function_that_gives_no_delay_is_logged(
     assert caplog.text.count("backoff of retry") >= 2
 
 
+@pytest.mark.parametrize("with_gil", [True, False])
 def test_calls_side_by_side_know_nothing_of_each_other(
-    colour: Colour, registry: mh.Registry
+    with_gil: bool, registry: mh.Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Eight threads and a hundred tasks: each call has its own attempts, and the sums are right."""
+    monkeypatch.setattr(guard, "GIL_ENABLED", with_gil)
     policy = mh.retry(max_attempts=4, base_delay=0, name="api", registry=registry)
     lock = threading.Lock()
     made: dict[int, int] = {}

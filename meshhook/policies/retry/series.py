@@ -230,7 +230,7 @@ class Series:
         policy.tally.failures += 1
         if reason == "aborted" and self.attempts == 1:
             return False
-        policy.tally.end(reason)
+        policy.tally.ended_by[reason] += 1
         elapsed = self._elapsed()
         error_name = self._error_name()
         told = f"{self.attempts} attempt{'s' if self.attempts > 1 else ''}"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from meshhook import guard
 from meshhook.stats import Stats
+from meshhook.tally import LockedNumber
 from meshhook.tally import Tally as Counters
 
 REASONS = (
@@ -41,10 +43,18 @@ class RetryStats(Stats):
     ended_by: dict[str, int]
 
 
-class Tally(Counters):
+class _Ends(Counters):
+    """The counters by reason, in a dict, where adding to one named by a variable loses none."""
+
+    __slots__ = ("ended_by",)
+
+    ended_by: dict[str, Any]
+
+
+class Tally(_Ends):
     """The counters of one retry."""
 
-    __slots__ = ("failures", "ignored", "recovered", "retries", "successes", *REASONS)
+    __slots__ = ("failures", "ignored", "recovered", "retries", "successes")
 
     successes: int
     recovered: int
@@ -52,18 +62,18 @@ class Tally(Counters):
     ignored: int
     retries: int
 
-    def end(self, reason: str) -> None:
-        """Count why there was no further attempt."""
-        setattr(self, reason, getattr(self, reason) + 1)
+    def __init__(self) -> None:
+        super().__init__()
+        number: Any = int if guard.GIL_ENABLED else LockedNumber
+        self.ended_by = {reason: number() for reason in REASONS}
 
     def summary(self) -> dict[str, Any]:
         """Return the counters by name, with what they add up to."""
         numbers = self.read()
         calls = numbers["successes"] + numbers["failures"] + numbers["ignored"]
-        ended_by = {reason: numbers.pop(reason) for reason in REASONS}
         return {
             **numbers,
             "calls": calls,
             "attempts": calls + numbers["retries"],
-            "ended_by": ended_by,
+            "ended_by": {reason: int(count) for reason, count in self.ended_by.items()},
         }
