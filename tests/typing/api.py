@@ -12,6 +12,7 @@ from typing import Any, assert_type
 import meshhook as mh
 from meshhook.events import CircuitChanged, Event, Subscription
 from meshhook.observe.logging import log_events
+from meshhook.policies.bulkhead.stats import BulkheadStats
 from meshhook.policies.circuit_breaker.stats import BreakerStats
 from meshhook.policies.hedge.stats import HedgeStats
 from meshhook.registry import RegistryStats
@@ -205,6 +206,46 @@ async def use_policies(limit: mh.Timeout) -> None:
     assert_type(breaker.name, str)
 
 
+# A bulkhead likewise; its adaptive limits are plain objects, and it opens blocks.
+
+bulkhead = mh.bulkhead(3, max_queue=5, max_wait="1s", order="lifo", key="{number}")
+assert_type(bulkhead, mh.Bulkhead)
+assert_type(mh.bulkhead(limit=mh.AIMD(max=50, latency_threshold="250ms")), mh.Bulkhead)
+assert_type(mh.bulkhead(limit=mh.Gradient(tolerance=1.2), max_wait=None), mh.Bulkhead)
+
+
+@mh.bulkhead
+def slotted_bare(number: int, /, text: str = "", *, flag: bool = False) -> list[str]:
+    return [text] * number
+
+
+@mh.bulkhead(3)
+async def slotted(number: int, /, text: str = "", *, flag: bool = False) -> list[str]:
+    return [text] * number
+
+
+assert_type(slotted_bare(1, "a", flag=True), list[str])
+assert_type(bulkhead.call(plain, 1, "a"), list[str])
+assert_type(bulkhead.stats(), BulkheadStats)
+assert_type(bulkhead.stats("key").keys, int | None)
+assert_type(bulkhead.resize(5), None)
+
+
+async def use_slotted() -> None:
+    assert_type(await slotted(1, "a"), list[str])
+    assert_type(await bulkhead.acall(plain_async, 1), list[str])
+    with bulkhead as entered:
+        assert_type(entered, mh.Bulkhead)
+    async with bulkhead as entered:
+        assert_type(entered, mh.Bulkhead)
+    await slotted("1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+mh.bulkhead("3")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+mh.bulkhead(3, 5)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+mh.bulkhead(limit=5)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
 # A hedge likewise; it is given an object, a tuple of functions and a budget.
 
 hedge = mh.hedge("50ms", idempotent=True, alternatives=(plain,), budget=mh.RetryBudget())
@@ -288,6 +329,46 @@ mh.retry(max_attempts="3")  # type: ignore[call-overload]  # pyright: ignore[rep
 mh.retry(backoff="exp")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
+# Rate limits.
+
+rate_limit = mh.rate_limit(
+    "10/s burst 20; 1000/h",
+    algorithm="gcra",
+    key="{number}",
+    max_keys=100,
+    cost=len,
+    max_wait="1s",
+    pause_on=(OSError, ValueError),
+    name="typed",
+)
+assert_type(rate_limit, mh.RateLimit)
+
+
+@mh.rate_limit(10, "1m", burst=20, cost=2, max_wait=None, pause_on=lambda error: None)
+def limited_in_rate(number: int, /, text: str = "", *, flag: bool = False) -> list[str]:
+    return plain(number, text, flag=flag)
+
+
+assert_type(limited_in_rate(1, "a", flag=True), list[str])
+assert_type(rate_limit.call(plain, 1, "a"), list[str])
+assert_type(rate_limit.stats().remaining, int | None)
+assert_type(rate_limit.try_acquire(2, key=1), bool)
+assert_type(rate_limit.remaining(key=1), int)
+assert_type(rate_limit.retry_after(2, key=1), float)
+assert_type(mh.RateLimitedError().limit, str)
+rate_limit.pause_for("20s", key=1)
+rate_limit.change(20, "1m", burst=5)
+limited_in_rate("1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+mh.rate_limit(2.5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+mh.rate_limit("2/s", algorithm="leaky")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def use_rate_limit() -> None:
+    assert_type(await rate_limit.acall(plain_async, 1), list[str])
+    async with mh.rate_limit("2/s") as entered:
+        assert_type(entered, mh.RateLimit)
+
+
 # Fallbacks, throttles, chaos, and deadlines across the wire.
 
 
@@ -352,6 +433,7 @@ def use_the_rest(registry: mh.Registry, error: mh.CircuitOpenError, late: mh.Tim
     assert_type(registry.stats()["name"], Stats)
     assert_type(registry.stats().to_dict(), dict[str, Any])
     assert_type(registry.circuit_breakers["name"], mh.CircuitBreaker)
+    assert_type(registry.bulkheads["name"], mh.Bulkhead)
     assert_type(registry.timeouts["name"], mh.Timeout)
     assert_type(registry.hedges["name"], mh.Hedge)
     assert_type(registry.fallbacks["name"], mh.Fallback)

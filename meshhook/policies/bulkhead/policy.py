@@ -231,9 +231,9 @@ class Bulkhead(Policy):
         turn, began = blocks.leave(self)
         place = self._place
         try:
-            if self.is_adaptive and exc is None:
+            if exc is None:
                 self.learn(place, began)
-            elif self.is_adaptive:
+            else:
                 self.learn_error(place, began, exc)
         finally:
             place.slots.give_back(turn)
