@@ -426,6 +426,13 @@ def test_idempotent_refuses_streams(colour: Colour, registry: mh.Registry) -> No
             once(fn)
 
 
+def test_hedge_refuses_streams(colour: Colour, registry: mh.Registry) -> None:
+    """An item of one attempt cannot be taken back for another."""
+    hedge = mh.hedge(0.1, idempotent=True, registry=registry)
+    with pytest.raises(TypeError, match=r"@hedge cannot .*cannot be taken back for another"):
+        hedge(paint(colour, items))
+
+
 def test_a_sync_stream_is_closed_with_the_last_reference(breaker: Any) -> None:
     """The permit is given back, in whatever thread it is dropped."""
     closed: list[str] = []
