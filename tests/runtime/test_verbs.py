@@ -219,7 +219,7 @@ def test_a_thread_cannot_wait_for_itself() -> None:
 def test_sleeping_lets_time_pass(colour: Colour) -> None:
     """As long as it is told."""
     began = time.monotonic()
-    assert run(colour, verbs(colour).sleep(SHORT)) is None
+    assert run(colour, verbs(colour).sleep(SHORT)) is True
     assert time.monotonic() - began >= SHORT - 0.001
 
 
