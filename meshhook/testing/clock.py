@@ -127,7 +127,8 @@ class FakeClock:
         The threads go on by themselves: one that goes to sleep again meanwhile does so from
         wherever the clock is by then. Use :meth:`advance` for tasks.
         """
-        self._move_to(self._elapsed + _nanoseconds(seconds))
+        with self._changed:
+            self._move_to(self._elapsed + _nanoseconds(seconds))
 
     async def advance(self, seconds: float) -> None:
         """Let time pass for tasks: each of them wakes when it is due, and goes on before others do.
@@ -180,14 +181,12 @@ class FakeClock:
             return self._sleepers[0].due if self._sleepers else None
 
     def _move_to(self, moment: int) -> None:
-        while True:
-            with self._changed:
-                if not self._sleepers or self._sleepers[0].due > moment:
-                    self._elapsed = max(self._elapsed, moment)
-                    return
+        with self._changed:
+            while self._sleepers and self._sleepers[0].due <= moment:
                 sleeper = self._sleepers.pop(0)
                 self._elapsed = max(self._elapsed, sleeper.due)
-            sleeper.wake()
+                sleeper.wake()  # which waits for nobody
+            self._elapsed = max(self._elapsed, moment)
 
     @contextlib.contextmanager
     def _asleep(self, seconds: float, wake: Callable[[], object]) -> Iterator[None]:

@@ -199,8 +199,20 @@ def test_a_call_that_always_starts_anew_ends_the_test(monkeypatch: pytest.Monkey
 def test_it_needs_a_task() -> None:
     """There is nobody else to cancel."""
     stepped = Stepped(Pool().careful(), {1})
-    with pytest.raises(RuntimeError, match="no running event loop|needs a running task"):
-        stepped.__await__().send(None)
+
+    async def main() -> Any:
+        done = asyncio.get_running_loop().create_future()
+
+        def outside_of_tasks() -> None:
+            try:
+                stepped.__await__().send(None)
+            except RuntimeError as error:
+                done.set_result(str(error))
+
+        asyncio.get_running_loop().call_soon(outside_of_tasks)
+        return await done
+
+    assert asyncio.run(main()).startswith("cancelling needs a running task: await it inside")
 
 
 def test_any_awaitable_may_be_stepped() -> None:

@@ -15,7 +15,7 @@ import meshhook as mh
 from meshhook.runtime import pauses
 from meshhook.testing import FakeClock, no_wait
 from tests.colours import Colour
-from tests.waiting import eventually, real_time
+from tests.waiting import real_time
 
 
 @pytest.fixture
@@ -506,5 +506,6 @@ def test_ticks_from_many_threads_add_up(clock: FakeClock) -> None:
     ]
     for thread in threads:
         thread.start()
-    assert eventually(lambda: not any(thread.is_alive() for thread in threads))
+    for thread in threads:
+        thread.join()
     assert clock.elapsed == 4.0

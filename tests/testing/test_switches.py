@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import inspect
 import itertools
 import threading
 from collections.abc import Callable
@@ -48,6 +49,16 @@ class Noted(Policy):
         def guarded(*args: Any, **kwargs: Any) -> Any:
             self.calls += 1
             return (yield from call(*args, **kwargs))
+
+        return guarded
+
+    def bind_async_stream(
+        self, call: Callable[..., Any], fn: Callable[..., Any]
+    ) -> Callable[..., Any]:
+        async def guarded(*args: Any, **kwargs: Any) -> Any:
+            self.calls += 1
+            async for item in call(*args, **kwargs):
+                yield item
 
         return guarded
 
@@ -198,19 +209,50 @@ def test_a_class_method_that_was_guarded_from_outside_is_meant(registry: mh.Regi
     assert one.calls == 0
 
 
-def test_generators_are_meant(registry: mh.Registry) -> None:
-    """A stream gives its items without the policy."""
-    one = noted(registry)
+@pytest.mark.parametrize("kinds", [("noted",), ("noted", "other")])
+def test_generators_are_meant(registry: mh.Registry, kinds: tuple[str, ...]) -> None:
+    """A stream gives its items without the policy, and stays what it is."""
+    one, other = noted(registry), noted(registry, kind=Other)
 
     @one
+    @other
     def items() -> Any:
-        yield from (1, 2)
+        sent = yield 1
+        yield sent
         return 3
 
-    with disabled(one):
-        assert list(items()) == [1, 2]
-    assert one.calls == 0
-    assert list(items()) == [1, 2]
+    with disabled(*kinds):
+        stream = items()
+        assert [next(stream), stream.send(2)] == [1, 2]
+        with pytest.raises(StopIteration) as ended:
+            next(stream)
+        assert ended.value.value == 3
+        assert inspect.isgeneratorfunction(items)
+        assert inspect.isgeneratorfunction(type(items).__call__)
+    assert (one.calls, other.calls) == (0, 2 - len(kinds))
+    assert list(items()) == [1, None]
+    assert one.calls == 1
+
+
+@pytest.mark.parametrize("kinds", [("noted",), ("noted", "other")])
+def test_async_generators_are_meant(registry: mh.Registry, kinds: tuple[str, ...]) -> None:
+    """The same in the other colour."""
+    one, other = noted(registry), noted(registry, kind=Other)
+
+    @one
+    @other
+    async def items() -> Any:
+        yield 1
+        yield 2
+
+    async def collect() -> list[int]:
+        return [item async for item in items()]
+
+    with disabled(*kinds):
+        assert asyncio.run(collect()) == [1, 2]
+        assert inspect.isasyncgenfunction(type(items).__call__)
+    assert (one.calls, other.calls) == (0, 2 - len(kinds))
+    assert asyncio.run(collect()) == [1, 2]
     assert one.calls == 1
 
 
@@ -390,6 +432,8 @@ def test_a_block_that_began_before_ends_as_ever(registry: mh.Registry) -> None:
             scope.__enter__()
 
     for calls in (1, 2):
+        with disabled(breaker), breaker:
+            pass  # so that there have been blocks that passed
         scope = disabled(breaker)
         if calls == 1:
             with breaker:
