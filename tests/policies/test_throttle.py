@@ -132,6 +132,23 @@ def test_the_chance_is_of_the_books(
 
 
 @pytest.mark.usefixtures("path")
+def test_dropped_calls_weigh_until_they_leave_the_window(
+    colour: Colour, registry: mh.Registry, service: Service, dice: list[float]
+) -> None:
+    """More good answers than bad ones are not enough while most requests were dropped."""
+    fn = throttled(mh.throttle(registry=registry), service, colour)
+    service.error = ConnectionError("down")
+    dice.append(1.0)
+    call(fn, colour, 10)
+    dice[0] = 0.0
+    assert call(fn, colour, 30) == "d" * 30
+    service.error = None
+    dice[0] = 1.0
+    assert call(fn, colour, 15) == "o" * 15
+    assert fn.policies[0].stats().chance == (55 - 30) / 56
+
+
+@pytest.mark.usefixtures("path")
 def test_it_recovers(
     colour: Colour, registry: mh.Registry, service: Service, dice: list[float], frozen: Any
 ) -> None:
