@@ -107,7 +107,7 @@ def test_no_stretch_of_time_holds_more_than_burst_and_rate(
     monkeypatch: pytest.MonkeyPatch,
     registry: mh.Registry,
 ) -> None:
-    """To the microsecond; and what the rate allows is used."""
+    """To the microsecond, however late who waits wakes up; nothing is lost or left behind."""
     monkeypatch.setattr(guard, "GIL_ENABLED", gil)
     limit = mh.rate_limit(rate, 1, burst=burst, max_wait=max_wait, name="storm", registry=registry)
     storm(limit, readings.start)
@@ -117,8 +117,7 @@ def test_no_stretch_of_time_holds_more_than_burst_and_rate(
     assert stats.calls == stats.admitted + stats.rejected + stats.cancelled
     assert (stats.waiting, limit._limiter._queued) == (0, 0)
     assert limit._limiter.gate is (limit._limiter.rule)
-    if burst >= 20:
-        assert len(readings.starts) >= 0.5 * rate * SECONDS
+    assert len(readings.starts) > burst
 
 
 @pytest.mark.parametrize("algorithm", ["gcra", "sliding_log", "fixed_window"])

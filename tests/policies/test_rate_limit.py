@@ -429,6 +429,10 @@ def test_a_change_that_cannot_be_changes_nothing(registry: mh.Registry) -> None:
     assert (limit.stats().limit, limit.remaining()) == ("4/s", 4)
     limit.change("4/s", burst=9)
     assert (limit.stats().limit, limit.remaining()) == ("4/s burst 9", 9)
+    computed = mh.rate_limit("4/s", cost=lambda value: value, name="computed", registry=registry)
+    computed.change("2/s")
+    with pytest.raises(mh.ConfigurationError, match="cost=3 is more than"):
+        computed.call(answer, 3)
 
 
 def test_a_pause_lets_nothing_start(

@@ -304,6 +304,23 @@ def test_a_reset_wakes_those_who_wait(colour: Colour, registry: mh.Registry) -> 
     assert limit.remaining() == 0
 
 
+def test_who_is_woken_before_he_sleeps_does_not_sleep(
+    colour: Colour, registry: mh.Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lets him start may come between his asking and his sleep."""
+    limit = once(registry, "1/h", max_wait=None)
+    limit.try_acquire()
+    ask = Limiter.ask
+
+    def ask_and_be_woken(self: Limiter, *args: Any) -> Any:
+        answer = ask(self, *args)
+        self.reset()
+        return answer
+
+    monkeypatch.setattr(Limiter, "ask", ask_and_be_woken)
+    assert colour.call(limit(colour.paint(lambda: "done"))) == "done"
+
+
 def test_those_who_wait_start_after_a_pause(registry: mh.Registry, clock: FakeClock) -> None:
     """In their order and without a burst; who cannot wait for so long is refused."""
     limit = once(registry, max_wait=8)
@@ -543,6 +560,28 @@ def test_a_turn_that_cannot_come_in_time_any_more_is_refused(at: Callable[[float
     assert (patient.is_woken, patient.wake) == (True, None)
     queue.ask_again(patient)
     assert patient.has_started
+
+
+def test_an_old_reading_of_the_clock_refuses_nothing(
+    at: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A driver has started a call, by a later reading, just after this one was taken."""
+    queue = Limiter(Gcra, (Rate(1, SECOND, 1),))
+    now = Limiter._now
+    readings: list[int] = []
+
+    def read(self: Limiter) -> int:
+        readings.append(now(self))
+        if len(readings) == 1:
+            at(5.0)
+            assert queue.rule.start(5 * SECOND)
+            at(7.0)
+        return readings[-1]
+
+    monkeypatch.setattr(Limiter, "_now", read)
+    assert queue.ask(1) is None
+    assert readings == [0, 7 * SECOND]
+    assert queue.ask(1) == Standing(SECOND, 0, SECOND)
 
 
 def test_leaving_twice_is_leaving_once(at: Callable[[float], None]) -> None:

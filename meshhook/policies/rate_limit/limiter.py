@@ -162,9 +162,14 @@ class Limiter:
         If its turn should not come within ``max_wait`` and before the deadline, return why.
         """
         with self.lock:
-            now = self._now()
-            if not self.waiting and self.rule.start(now, cost):
-                return None
+            while True:
+                ready = self.gate.ready
+                now = self._now()
+                if not self.waiting and self.rule.start(now, cost):
+                    return None
+                if self.gate.ready == ready:
+                    break
+                # A driver came in between, so our reading of the clock may be too old to refuse.
             standing = self._look(now, cost)
             if not standing.wait and self.rule.start(now, cost):
                 return None

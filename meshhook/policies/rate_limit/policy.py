@@ -6,9 +6,10 @@ The rules are in :mod:`meshhook.rules`; ``limiter`` gives them a lock, a clock a
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Iterator
 from typing import Any, Self
 
 from meshhook import events, guard
@@ -266,13 +267,9 @@ class RateLimit(Policy):
             TypeError: without ``key`` if there is a limit per key, or with it if there is none.
         """
         self._checked(cost)
-        family = self._of_keys(key)
-        self._take_name()
-        limiter = self._limiter if family is None else family.hold(key)
-        try:
+        with self._held(key) as limiter:
+            self._take_name()
             standing = limiter.ask(cost)
-        finally:
-            self._let_go(limiter)
         if isinstance(standing, Standing):
             self.refusal(standing)
             return False
@@ -299,6 +296,16 @@ class RateLimit(Policy):
             self._welcome(limiter)
         return limiter.peek(cost)
 
+    @contextlib.contextmanager
+    def _held(self, key: Hashable) -> Iterator[Limiter]:
+        """Find the limit of ``key``, or the only one, and keep it for the block."""
+        family = self._of_keys(key)
+        limiter = self._limiter if family is None else family.hold(key)
+        try:
+            yield limiter
+        finally:
+            self._let_go(limiter)
+
     def _of_keys(self, key: Hashable) -> Family[Limiter] | None:
         if self._family is None and key is not None:
             raise TypeError(f"rate limit {self.name!r} has no key=, so there is none for {key!r}")
@@ -315,12 +322,8 @@ class RateLimit(Policy):
         """
         length = duration("seconds", seconds, zero=True)
         if key is not None:
-            family = self._of_keys(key)
-            limiter = family.hold(key) if family is not None else self._limiter
-            try:
+            with self._held(key) as limiter:
                 limiter.pause(_in_microseconds(length))
-            finally:
-                self._let_go(limiter)
             return
         self._paused_until = max(self._paused_until, time.monotonic() + length)
         for limiter in self._all_limiters():
