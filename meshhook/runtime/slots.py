@@ -14,6 +14,7 @@ more, and whoever gives a slot back looks at ``watch`` after that: one of the tw
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -40,6 +41,13 @@ class Turn:
 
     def __init__(self) -> None:
         self.slot = None
+
+
+def _empty(turn: Turn) -> None:
+    """Give the slot of ``turn`` back, if it holds one; the caller has the lock."""
+    slot, turn.slot = turn.slot, None
+    if slot is not None:
+        slot.append(USED)
 
 
 class Gauges(NamedTuple):
@@ -146,13 +154,15 @@ class Slots:
             return turn.slot is not None
 
     def give_back(self, turn: Turn) -> None:
-        """Give back what ``turn`` holds, if it holds a slot, or its place in the queue."""
+        """Give back what ``turn`` holds, if it holds a slot, or its place in the queue.
+
+        Once is enough, and twice is the same: for callers whose first try was interrupted.
+        """
         with self._lock:
             self._queue.pop(turn, None)
-            slot, turn.slot = turn.slot, None
-            if slot is not None:
-                slot.append(USED)
-        if self.watch:
+            self._forget_granted(turn)
+            _empty(turn)
+        if self.watch or self._granted:
             self.settle()
 
     def set_limit(self, limit: int) -> None:
@@ -178,16 +188,22 @@ class Slots:
             self._hand_out()
         while True:
             try:
-                turn = self._granted.popleft()
+                turn = self._granted[0]
             except IndexError:
                 return
-            if not turn.wake():
-                # Its event loop has been closed, so the slot is for the next.
+            is_reached = turn.wake()
+            # Not before he is awake, lest an interrupt lets him sleep on. Two threads may wake him.
+            self._forget_granted(turn)
+            if not is_reached:
+                # His event loop has been closed, so the slot is for the next.
                 with self._lock:
-                    slot, turn.slot = turn.slot, None
-                    if slot is not None:
-                        slot.append(USED)
+                    _empty(turn)
                     self._hand_out()
+
+    def _forget_granted(self, turn: Turn) -> None:
+        if self._granted:
+            with contextlib.suppress(ValueError):
+                self._granted.remove(turn)
 
     def _hand_out(self) -> None:
         """Find out what has to be done until nothing is left; the caller holds the lock."""
@@ -214,19 +230,26 @@ class Slots:
             self._debt -= 1
 
     def _grant(self) -> None:
-        free = self._all_free
-        while self._queue and not self._debt:
+        queue, free = self._queue, self._all_free
+        while queue and not self._debt:
+            turn = self._next()
+            # No calls from here on, so nothing comes between: no interrupt, and no collector.
+            if turn not in queue:
+                continue
             try:
                 del free[-1]
             except IndexError:
                 return
-            try:
-                turn, _ = self._queue.popitem(last=self._newest_first)
-            except KeyError:  # the last one gave up meanwhile
-                free.append(USED)
-                return
             turn.slot = free
+            del queue[turn]
             self._granted.append(turn)
+
+    def _next(self) -> Turn:
+        """Return who is next; somebody else if the collector ends others at this moment."""
+        try:
+            return next(reversed(self._queue) if self._newest_first else iter(self._queue))
+        except (StopIteration, RuntimeError):
+            return Turn()
 
     def _watch(self) -> None:
         if not self._queue and not self._debt:

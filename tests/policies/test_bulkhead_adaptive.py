@@ -254,7 +254,7 @@ class Guarded:
     @property
     def limit(self) -> int:
         """The limit now."""
-        return limit(self.bulkhead)
+        return self.bulkhead._place.slots.limit
 
     def enter(self) -> Any:
         """Begin a call; None if it is refused."""

@@ -218,7 +218,11 @@ def _run(bulkhead: Bulkhead, place: Place, call: Call, args: Any, kwargs: dict[s
             bulkhead.learn(place, began)
         return result
     finally:
-        place.slots.give_back(turn)
+        try:
+            place.slots.give_back(turn)
+        except BaseException:
+            place.slots.give_back(turn)  # an interrupt came before it was done
+            raise
 
 
 async def _run_async(
@@ -243,4 +247,8 @@ async def _run_async(
             bulkhead.learn(place, began)
         return result
     finally:
-        place.slots.give_back(turn)
+        try:
+            place.slots.give_back(turn)
+        except BaseException:
+            place.slots.give_back(turn)  # an interrupt came before it was done
+            raise
