@@ -177,9 +177,7 @@ class Slots:
             if more < 0:
                 self._debt -= more
             else:
-                paid = min(more, self._debt)
-                self._debt -= paid
-                self._all_free[:0] = [NEW] * (more - paid)
+                self._all_free[:0] = [NEW] * more
             self._watch()
 
     def settle(self) -> None:

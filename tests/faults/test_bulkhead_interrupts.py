@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -90,7 +90,7 @@ class Alarm:
         self.armed = False
         self.struck = 0
 
-    def __enter__(self) -> Alarm:
+    def __enter__(self) -> Self:
         self._before = signal.signal(signal.SIGALRM, self._strike)
         return self
 

@@ -198,6 +198,28 @@ def test_an_interrupted_wake_up_is_made_up_for() -> None:
     assert woken == [1, 1, 2]
 
 
+def test_a_call_whose_last_step_was_interrupted_takes_it_again() -> None:
+    """So that the one who has the slot already is woken."""
+    slots = Slots(1)
+    (turn,) = taken(slots, 1)
+    woken: list[int] = []
+
+    def wake() -> bool:
+        woken.append(1)
+        if len(woken) == 1:
+            raise KeyboardInterrupt
+        return True
+
+    waits = joined(slots, wake)
+    with pytest.raises(KeyboardInterrupt):
+        slots.give_back(turn)
+    slots.give_back(turn)
+    assert len(woken) == 2
+    assert slots.gauges()[:3] == (1, 1, 0)
+    slots.give_back(waits)
+    assert slots.gauges()[:3] == (1, 0, 0)
+
+
 def test_after_a_fork_what_was_taken_goes_nowhere() -> None:
     """And nobody waits."""
     slots = Slots(2)
