@@ -148,18 +148,6 @@ def test_it_is_an_object_as_well(algorithm: Any, registry: mh.Registry) -> None:
     assert (stats.admitted, stats.rejected, stats.calls) == (5, 3, 8)
 
 
-def test_it_is_made_without_an_event_loop_and_used_in_any(
-    algorithm: Any, registry: mh.Registry
-) -> None:
-    """At import, say: a token bucket of a peer (hyx) needed a running loop by then."""
-    fn = mh.rate_limit("2/s", algorithm=algorithm, registry=registry)(
-        Colour.paint(Colour("async"), answer)
-    )
-    assert [asyncio.run(fn()), asyncio.run(fn())] == [1, 1]
-    with pytest.raises(mh.RateLimitedError):
-        asyncio.run(fn())
-
-
 def test_a_name_is_shared_and_no_name_is_not(registry: mh.Registry) -> None:
     """Two functions share one limit, two others have their own."""
     shared = [mh.rate_limit("1/s", name="api", registry=registry)(answer) for _ in range(2)]

@@ -36,6 +36,9 @@ VALUES: dict[str, Any] = {
     "reason": "deadline",
     "max_concurrent": 4,
     "waiting": 2,
+    "limit": "5/s",
+    "remaining": 2,
+    "reset_after": 3.5,
 }
 
 

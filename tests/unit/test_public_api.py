@@ -151,6 +151,7 @@ def is_own(value: Any, module: types.ModuleType) -> bool:
 def test_decorators_say_what_they_promise() -> None:
     """The docstring of a decorator tells of its settings, errors and threads."""
     decorators: list[Any] = [mh.circuit_breaker, mh.timeout, mh.idempotent, mh.retry, mh.resilient]
+    decorators += [mh.rate_limit]
     for decorator in decorators:
         doc = inspect.getdoc(decorator) or ""
         for name in inspect.signature(decorator).parameters:
