@@ -18,6 +18,7 @@ import pytest
 import meshhook as mh
 from meshhook import events
 from meshhook.deadline import current
+from meshhook.testing import record_events
 from tests.colours import Colour
 
 SYNC_MODES = ("auto", "thread", "signal", "interrupt")
@@ -289,11 +290,9 @@ def test_statistics_add_up(run: Callable[..., Any], registry: mh.Registry) -> No
 
 def test_events_are_told(run: Callable[..., Any], work: Work) -> None:
     """A call that ran out of time is told to whoever listens."""
-    heard: list[Any] = []
-    with mh.subscribe(heard.append, events.CallTimedOut), pytest.raises(mh.TimeoutError):
+    with record_events() as told, pytest.raises(mh.TimeoutError):
         run(work, name="db", registry=mh.Registry())
-    (event,) = heard
-    assert (event.policy, event.name, event.timeout) == ("timeout", "db", LIMIT)
+    told.assert_one(events.CallTimedOut, policy="timeout", name="db", timeout=LIMIT)
 
 
 def test_bare_and_called_and_as_an_object(colour: Colour) -> None:
