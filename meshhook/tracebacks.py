@@ -1,8 +1,25 @@
-"""Tracebacks: what they show of policies, which is one frame for each."""
+"""Tracebacks: what they show of policies, which is one frame for each.
+
+What belongs to an exception is set past its ``__setattr__``, which may refuse: that of a frozen
+dataclass does.
+"""
 
 from __future__ import annotations
 
 from types import TracebackType
+from typing import Any
+
+_context: Any = vars(BaseException)["__context__"]
+
+
+def set_traceback(exc: BaseException, traceback: TracebackType | None) -> None:
+    """Set the traceback of ``exc``."""
+    BaseException.with_traceback(exc, traceback)
+
+
+def set_context(exc: BaseException, context: BaseException | None) -> None:
+    """Set what ``exc`` was raised in the handling of."""
+    _context.__set__(exc, context)
 
 
 def hide_this_frame(exc: BaseException) -> None:
@@ -13,7 +30,7 @@ def hide_this_frame(exc: BaseException) -> None:
     """
     here = exc.__traceback__
     if here is not None and here.tb_next is not None:
-        exc.__traceback__ = here.tb_next
+        set_traceback(exc, here.tb_next)
 
 
 def hide_steps(exc: BaseException) -> None:

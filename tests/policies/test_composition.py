@@ -6,6 +6,8 @@ import re
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -230,6 +232,48 @@ def test_a_traceback_of_every_policy(colour: Colour, registry: mh.Registry, afte
     assert desk.calls == after + 1
     assert shows_only(error, mine)
     assert named_policies(error) == Counter(policy.kind for policy in pipeline)
+
+
+@dataclass(frozen=True)
+class FrozenError(Exception):
+    """An exception that lets nobody set anything."""
+
+    number: int
+
+
+def trial(registry: mh.Registry) -> mh.CircuitBreaker:
+    """Make a circuit that is half-open."""
+    breaker = mh.circuit_breaker("db", failure_threshold=1, reset_timeout=1e-6, registry=registry)
+    with pytest.raises(ZeroDivisionError):
+        breaker.call(lambda: 1 / 0)
+    return breaker
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        trial,
+        lambda registry: mh.bulkhead(key=lambda _: 1, registry=registry),
+        lambda registry: mh.hedge(0, idempotent=True, registry=registry),
+        lambda registry: mh.idempotent(key="{item}", registry=registry),
+        lambda registry: mh.timeout(20, registry=registry),
+    ],
+    ids=["circuit_breaker", "bulkhead", "hedge", "idempotent", "timeout"],
+)
+def test_an_exception_that_refuses_attributes_is_raised_as_it_is(
+    colour: Colour, registry: mh.Registry, make: Callable[[mh.Registry], Any]
+) -> None:
+    """Where a frame is taken out of its traceback, and where it gets a note."""
+
+    def fail(item: str) -> None:
+        raise FrozenError(5)
+
+    guarded = make(registry)(colour.paint(fail))
+    with ThreadPoolExecutor(1) as pool, pytest.raises(FrozenError) as caught:
+        pool.submit(colour.call, guarded, "lamp").result()  # off the main thread, without signals
+    kind = guarded.policies[0].kind
+    assert named_policies(caught.value)[kind] == 1
+    assert hasattr(caught.value, "__notes__") == (kind == "hedge")
 
 
 def test_what_is_hidden_is_a_frame_and_no_error() -> None:

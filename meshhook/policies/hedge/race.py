@@ -6,6 +6,7 @@ Written once for both colours, over a crew that makes the attempts: in tasks, or
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -14,6 +15,7 @@ from meshhook import events
 from meshhook.deadline import current, in_force
 from meshhook.events import logger
 from meshhook.judges import OUR_OWN, matches, names_our_own
+from meshhook.tracebacks import set_context
 
 if TYPE_CHECKING:
     from meshhook.policies.hedge.policy import Hedge
@@ -187,8 +189,10 @@ class Race:
         if len(errors) > 1:
             others = ", ".join(type(each).__qualname__ for each in errors[1:])
             note = f"hedge {self._policy.name!r}: {len(errors)} attempts failed; others: {others}"
-            if note not in getattr(first, "__notes__", ()):
-                first.add_note(note)
+            with contextlib.suppress(Exception):  # one that has a __dict__ of its own making
+                notes = vars(first).setdefault("__notes__", [])
+                if note not in notes:
+                    notes.append(note)
             for error, behind in itertools.pairwise(errors):
                 _chain(error, behind)
         return lost[0]
@@ -205,4 +209,4 @@ def _chain(error: BaseException, behind: BaseException) -> None:
             return
         seen.add(id(each))
         each = each.__context__
-    error.__context__ = behind
+    set_context(error, behind)

@@ -2,21 +2,20 @@
 
 It is the error of the last attempt itself, with a note, and with the earlier errors in an attribute
 that stays out of pickles. The earlier ones lose their tracebacks: those would keep alive all that
-the failed attempts were working on. Everything is written past ``__setattr__``, which an exception
-may refuse, such as a frozen dataclass.
+the failed attempts were working on. Everything is written past ``__setattr__``, which may refuse.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable
-from types import TracebackType
 from typing import Any
+
+from meshhook.tracebacks import set_traceback
 
 KEPT = 10
 """How many earlier errors are kept at most: the latest ones."""
 _ATTRIBUTE = "__meshhook__"
-_context: Any = vars(BaseException)["__context__"]
 
 
 class _History:
@@ -61,13 +60,3 @@ def without_frame(error: Exception) -> None:
     """Take the outermost frame out of the traceback of ``error``: that of a driver."""
     traceback = error.__traceback__
     set_traceback(error, None if traceback is None else traceback.tb_next)
-
-
-def set_traceback(error: Exception, traceback: TracebackType | None) -> None:
-    """Set the traceback of ``error``."""
-    BaseException.with_traceback(error, traceback)
-
-
-def set_context(error: Exception, context: BaseException | None) -> None:
-    """Set what ``error`` was raised in the handling of."""
-    _context.__set__(error, context)

@@ -18,6 +18,7 @@ from meshhook.events import logger
 from meshhook.policies.retry import history
 from meshhook.policies.retry.judgement import is_unwanted, is_worth_it
 from meshhook.runtime.protocol import Runtime
+from meshhook.tracebacks import set_context, set_traceback
 
 if TYPE_CHECKING:
     from meshhook.policies.retry.policy import Retry
@@ -114,7 +115,7 @@ class Series:
             if self._earlier is None:
                 self._earlier = deque(maxlen=history.KEPT)
             self._earlier.append(last)
-            history.set_traceback(last, None)
+            set_traceback(last, None)
             self.error = None
         return last
 
@@ -280,7 +281,7 @@ class Series:
         handling an error itself. That is put right.
         """
         if self.error is not None and not isinstance(self.error, RetryExhaustedError):
-            history.set_context(self.error, self._context)
+            set_context(self.error, self._context)
         self._let_go_of_errors()
 
     def _let_go_of_errors(self) -> None:
