@@ -11,14 +11,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from email.message import Message
 from typing import Any, Final, TypeAlias
 
 from meshhook.deadline import deadline, remaining
 from meshhook.errors import ConfigurationError
 from meshhook.settings import Duration, duration
 
-Headers: TypeAlias = Mapping[Any, Any] | Iterable[tuple[Any, Any]]
-"""A mapping or pairs, of text or bytes; the names in any case, or as in a WSGI environment."""
+Headers: TypeAlias = Mapping[Any, Any] | Message | Iterable[tuple[Any, Any]]
+"""A mapping, a message or pairs, of text or bytes; the names in any case, or as WSGI has them."""
 
 MILLISECONDS: Final = "X-Request-Timeout-Ms"
 GRPC: Final = "grpc-timeout"
@@ -75,8 +76,8 @@ def deadline_from(
     interrupted.
 
     Args:
-        headers: a mapping or pairs, of text or bytes: those of an HTTP library, the ``headers`` of
-            an ASGI scope, a WSGI environment, the metadata of gRPC.
+        headers: a mapping or pairs, of text or bytes: those of an HTTP library or ``http.server``,
+            the ``headers`` of an ASGI scope, a WSGI environment, the metadata of gRPC.
         default: the time of a request that says nothing. Default ``max``, or no limit without it.
         max: the most time that any request gets, whatever it says. A server that is open to others
             sets it.
@@ -120,7 +121,9 @@ def _grpc(seconds: float) -> str:
 
 def _times(headers: Headers) -> Iterator[float]:
     """Read the times in seconds that can be read."""
-    for name, values in headers.items() if isinstance(headers, Mapping) else headers:
+    # Those of http.server and http.client are messages, and no mapping.
+    pairs = headers.items() if isinstance(headers, (Mapping, Message)) else headers
+    for name, values in pairs:
         header = _header(name)
         for value in values if isinstance(values, (list, tuple)) else (values,):
             seconds = _seconds(header, _text(value)) if header else None

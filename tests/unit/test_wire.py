@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from email import message_from_string
+from http.client import HTTPMessage
 from typing import Any
 
 import pytest
@@ -122,6 +124,7 @@ def test_round_trip(seconds: float, names: tuple[str, ...]) -> None:
         {"grpc-timeout": "soon", "X-Request-Timeout-Ms": "1500"},
         [("grpc-timeout", "1500m"), ("grpc-timeout", "9S")],
         {None: "x", 5: "y", "grpc-timeout": "1500m"},
+        message_from_string("Host: here\nX-Request-Timeout-Ms: 1500\n\n", _class=HTTPMessage),
     ],
 )
 def test_forms_of_headers(headers: Any) -> None:
