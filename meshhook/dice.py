@@ -16,6 +16,10 @@ def check_seed(value: Any) -> Seed:
     """Return ``value`` if it is a seed."""
     if isinstance(value, bool) or not isinstance(value, (int, str, bytes, type(None))):
         raise wrong("seed", value, "a whole number or text, or None")
+    try:
+        random.Random(value)  # noqa: S311 - no secret
+    except ValueError:
+        raise wrong("seed", value, "text that can be encoded") from None
     return value
 
 

@@ -318,6 +318,7 @@ WRONG_LIMITS: list[tuple[Any, dict[str, Any], str]] = [
     (mh.Gradient, {"initial": 201}, "initial must be from min to max"),
     (mh.Gradient, {"tolerance": 0.9}, "tolerance must be a factor of 1 or more"),
     (mh.Gradient, {"tolerance": math.inf}, "tolerance must be"),
+    (mh.Gradient, {"tolerance": 10**400}, "tolerance must be"),
     (mh.Gradient, {"tolerance": True}, "tolerance must be"),
     (mh.Gradient, {"tolerance": "2"}, "tolerance must be"),
 ]

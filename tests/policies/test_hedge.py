@@ -767,6 +767,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"window": 10, "delay": 1}, "window=10.0 is about"),
     ({"max_hedges": 0}, "max_hedges must be a whole number of 1 or more"),
     ({"max_hedges": 1.5}, "max_hedges must be a whole number"),
+    ({"max_hedges": 1_001}, "max_hedges must be at most 1,000"),
     ({"on": ()}, "on must be types of errors"),
     ({"on": KeyboardInterrupt}, "on must be types of errors"),
     ({"on": "ConnectionError"}, "on must be an exception type"),

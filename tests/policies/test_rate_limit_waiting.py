@@ -157,6 +157,20 @@ def test_a_call_may_wait_for_as_long_as_the_deadline_allows(
         call_within(3600, colour, fn)
 
 
+@pytest.mark.parametrize("seconds", [1e15, 1e300, 1e308])
+def test_a_time_without_end_is_no_error(
+    seconds: float, colour: Colour, registry: mh.Registry, clock: FakeClock
+) -> None:
+    """Of a wait, a deadline or a pause: numbers beyond all clocks count as very long."""
+    limit = once(registry, "1/s", max_wait=seconds, pause_on=lambda _: seconds)
+    fn = limit(colour.paint(timed(clock)))
+    assert [call_within(seconds, colour, fn) for _ in range(2)] == [0.0, close_to(1.0)]
+    with pytest.raises(ZeroDivisionError):
+        colour.call(limit(colour.paint(lambda: 1 / 0)))
+    with pytest.raises(mh.RateLimitedError):
+        call_within(9, colour, fn)
+
+
 def test_those_who_wait_already_count(registry: mh.Registry, clock: FakeClock) -> None:
     """A wait that would fit behind nobody does not fit behind two others."""
     limit = once(registry, max_wait=2.5)

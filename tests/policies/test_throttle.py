@@ -461,6 +461,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"k": True}, "k must be"),
     ({"k": float("inf")}, "k must be"),
     ({"k": float("nan")}, "k must be"),
+    ({"k": 10**400}, "k must be"),
     ({"window": 0}, "window must be a duration"),
     ({"minimum_calls": 0}, "minimum_calls must be"),
     ({"max_rejection": 0}, "max_rejection must be a share"),
@@ -471,6 +472,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"max_keys": 5}, "there is no key"),
     ({"key": "{x}", "max_keys": 0}, "max_keys must be"),
     ({"seed": 1.5}, "seed must be"),
+    ({"seed": "\ud800"}, "seed must be"),
     ({"name": ""}, "name must be"),
     ({"registry": 5}, "registry must be"),
 ]

@@ -120,5 +120,5 @@ def _check_bounds(limit: AdaptiveLimit) -> None:
 
 def _check_tolerance(value: Any) -> None:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not 1 <= value < math.inf:
+    if not is_number or not 1 <= value <= MOST_SLOTS:
         raise wrong("tolerance", value, "a factor of 1 or more, such as 1.05")

@@ -16,6 +16,7 @@ QUANTILE = 0.95
 MINIMUM_SAMPLES = 20
 MINIMUM_DELAY = 0.001
 WINDOW = 60.0
+_MOST_HEDGES = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +65,7 @@ def hedge_settings(
         minimum_samples=count("minimum_samples", minimum_samples),
         minimum_delay=duration("minimum_delay", minimum_delay, zero=True),
         window=duration("window", window),
-        max_hedges=count("max_hedges", max_hedges),
+        max_hedges=_hedges(max_hedges),
         on=check_errors(
             "on",
             on,
@@ -89,6 +90,12 @@ def _quantile(value: Any) -> float:
             "delay"
         )
     return float(value)
+
+
+def _hedges(value: Any) -> int:
+    if count("max_hedges", value) > _MOST_HEDGES:
+        raise wrong("max_hedges", value, f"at most {_MOST_HEDGES:,}, which is a crowd already")
+    return value  # type: ignore[no-any-return]
 
 
 def _alternatives(value: Any) -> tuple[Callable[..., Any], ...]:

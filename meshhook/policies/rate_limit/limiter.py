@@ -176,7 +176,7 @@ class Limiter:
             due = now + standing.wait
             latest = now + max_wait
             if deadline is not None:
-                latest = min(latest, int(deadline * SECOND) + self._passed)
+                latest = int(min(latest, deadline * SECOND + self._passed))
             if due > latest or not max_wait:
                 return standing
             turn = Turn(cost, now, due, latest)

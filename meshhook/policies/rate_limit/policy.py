@@ -48,8 +48,7 @@ class RateLimit(Policy):
         self._rates = settings.rates
         self._text = as_text(settings.rates)
         self._paused_until = 0.0
-        waits = settings.max_wait
-        self._max_wait = _FOREVER if waits == math.inf else round(waits * SECOND)
+        self._max_wait = round(min(settings.max_wait * SECOND, _FOREVER))
         self._limiter = self._make_limiter()
         self._family: Family[Limiter] | None = None
         if settings.key is not None:
@@ -409,4 +408,4 @@ class RateLimit(Policy):
 
 
 def _in_microseconds(seconds: float) -> int:
-    return math.ceil(seconds * SECOND)
+    return math.ceil(min(seconds * SECOND, _FOREVER))

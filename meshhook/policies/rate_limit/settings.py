@@ -25,6 +25,8 @@ PauseOn: TypeAlias = ExceptionTypes | Callable[[Exception], Duration | None]
 
 MAX_KEYS = 10_000
 _SECOND = 1_000_000
+_MOST = 10**18
+"""More calls, or more microseconds (30,000 years), are no rate."""
 _ALGORITHMS: dict[str, type[OneRate]] = {
     "gcra": Gcra,
     "sliding_log": SlidingLog,
@@ -40,8 +42,8 @@ _SHORT = {
 }
 _LONG = {"second": "s", "minute": "m", "hour": "h", "day": "d", "sec": "s", "min": "m"}
 _ONE_RATE = re.compile(
-    r"\s*(?P<limit>\d+)\s*/\s*(?P<times>\d+(?:\.\d+)?)?\s*(?P<unit>[a-z]+)"
-    r"(?:\s+burst\s+(?P<burst>\d+))?\s*"
+    r"\s*(?P<limit>\d{1,18})\s*/\s*(?P<times>\d{1,18}(?:\.\d{1,18})?)?\s*(?P<unit>[a-z]+)"
+    r"(?:\s+burst\s+(?P<burst>\d{1,18}))?\s*"
 )
 _WANTED = (
     "calls in a time, such as '100/s', '5/10s', '100/m burst 20' or '10/s; 1000/h' (units: "
@@ -117,14 +119,15 @@ def parse_rates(
                 "leave it out, or give rate as a whole number"
             )
         rates = [_parse_rate(rate, each) for each in rate.split(";")]
-    elif isinstance(rate, int) and not isinstance(rate, bool) and rate > 0:
+    elif isinstance(rate, int) and not isinstance(rate, bool) and 0 < rate <= _MOST:
         seconds = duration("period", 1.0 if period is None else period)
         rates = [(rate, _microseconds(period, seconds), None)]
     else:
         raise wrong("rate", rate, _WANTED)
     bursts = [own for _, _, own in rates]
     if burst is not None:
-        count("burst", burst)
+        if count("burst", burst) > _MOST:
+            raise wrong("burst", burst, f"at most {_MOST:.0e}: more than that is no limit")
         if len(rates) > 1 or bursts != [None]:
             raise ConfigurationError(
                 f"burst={burst!r} does not tell which rate it belongs to: write it into "
@@ -158,10 +161,10 @@ def _parse_rate(whole: str, text: str) -> tuple[int, int, int | None]:
 
 
 def _microseconds(period: Any, seconds: float) -> int:
-    length = round(seconds * _SECOND)
-    if length < 1:
-        raise wrong("period", period, "1 microsecond or more")
-    return length
+    length = seconds * _SECOND
+    if not 1 <= round(min(length, 2 * _MOST)) <= _MOST:
+        raise wrong("period", period, "from 1 microsecond to 30,000 years")
+    return round(length)
 
 
 def fits(argument: str, cost: int, rates: tuple[Rate, ...]) -> int:

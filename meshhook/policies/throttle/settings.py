@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +12,8 @@ from meshhook.keys import Key, check_key
 from meshhook.settings import Duration, count, duration, share, wrong
 
 MAX_KEYS = 10_000
+_MOST = 1e9
+"""So many times what is accepted is never sent: more than this drops nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +65,6 @@ def throttle_settings(
 
 def _multiplier(k: Any) -> float:
     is_number = isinstance(k, (int, float)) and not isinstance(k, bool)
-    if not is_number or not 1 <= k < math.inf:
+    if not is_number or not 1 <= k <= _MOST:
         raise wrong("k", k, "a number of 1 or more: how many times what is accepted may be sent")
     return float(k)
