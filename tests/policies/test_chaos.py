@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import json
 import os
 import pickle
@@ -11,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -164,6 +167,34 @@ def test_faults(
         assert (raised[0].code, GIVEN.__traceback__) == (503, None)
     assert upstream.calls == 0
     assert fn.policies[0].stats().faults == 2
+
+
+def test_a_fault_keeps_nothing_alive(colour: Colour, registry: mh.Registry) -> None:
+    """It is gone when it has been handled, with the arguments of the call, without a collector."""
+
+    class Order:
+        pass
+
+    fn = struck(mh.chaos(rate=1, registry=registry), lambda _: None, colour)
+
+    def fail() -> weakref.ref[Order]:
+        order = Order()
+        with contextlib.suppress(mh.InjectedFaultError):
+            fn(order)
+        return weakref.ref(order)
+
+    async def fail_async() -> weakref.ref[Order]:
+        order = Order()
+        with contextlib.suppress(mh.InjectedFaultError):
+            await fn(order)
+        return weakref.ref(order)
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert colour.call(fail if colour.name == "sync" else fail_async)() is None
+    finally:
+        gc.enable()
 
 
 def test_an_injected_fault_is_no_refusal(registry: mh.Registry) -> None:

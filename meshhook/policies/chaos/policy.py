@@ -137,7 +137,11 @@ class Chaos(Policy):
         if strike.error is not None:
             self.tally.faults += 1
             self._tell("fault")
-            raise strike.error
+            error, strike.error = strike.error, None
+            try:
+                raise error
+            finally:
+                del error  # its traceback holds this frame, and those that hold the strike
         self.tally.results += 1
         self._tell("result")
         return strike.result
