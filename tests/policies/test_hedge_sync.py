@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import signal
 import threading
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -157,6 +159,31 @@ def test_an_attempt_that_ends_as_it_is_left_behind_is_discarded() -> None:
     made.leave(0)
     assert discarded == ["result"]
     assert nothing_is_held(hedge)
+
+
+def test_an_attempt_that_is_left_in_line_keeps_nothing_alive() -> None:
+    """What it was called with is gone as soon as the call and its worker have let go of it."""
+
+    class Order:
+        pass
+
+    hedge = make()
+
+    def race() -> weakref.ref[Order]:
+        order = Order()
+        made = Threads(hedge, (lambda _: None,), (order,), {})
+        made.start(0)
+        assert eventually(lambda: made._line.qsize() == 1)
+        made.leave(0)
+        return weakref.ref(order)
+
+    gc.collect()
+    gc.disable()
+    try:
+        gone = race()
+        assert eventually(lambda: gone() is None)
+    finally:
+        gc.enable()
 
 
 def test_an_attempt_that_never_reached_its_thread_is_forgotten(

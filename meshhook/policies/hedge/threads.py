@@ -36,7 +36,9 @@ class Attempt(Job):
 
     def deliver(self) -> None:
         """Tell the caller."""
-        self.line.put(self)
+        line = self.line
+        del self.line  # or, where nobody takes the attempt out, each would hold the other
+        line.put(self)
 
     def end(self) -> Ended:
         """Return how it ended, once."""
