@@ -337,7 +337,7 @@ def test_seeds_do_not_touch_the_random_numbers_of_others(
         (float("nan"), False),
         ("much", False),
         (None, False),
-    ],  # fmt: skip
+    ],
 )
 def test_a_rate_that_is_a_function(
     colour: Colour, registry: mh.Registry, upstream: Upstream, rate: Any, strikes: bool

@@ -39,6 +39,7 @@ VALUES: dict[str, Any] = {
     "limit": "5/s",
     "remaining": 2,
     "reset_after": 3.5,
+    "chance": 0.4,
 }
 
 
