@@ -17,6 +17,7 @@ from freezegun import freeze_time
 import meshhook as mh
 from meshhook import events
 from meshhook.policies.rate_limit.limiter import SECOND, Limiter, Standing, Turn
+from meshhook.rules.fixed_window import FixedWindow
 from meshhook.rules.gcra import Gcra
 from meshhook.rules.rates import Rate
 from meshhook.runtime import pauses
@@ -596,6 +597,59 @@ def test_an_old_reading_of_the_clock_refuses_nothing(
     assert queue.ask(1) is None
     assert readings == [0, 7 * SECOND]
     assert queue.ask(1) == Standing(SECOND, 0, SECOND)
+
+
+def test_drivers_start_nothing_by_themselves_while_somebody_waits(
+    at: Callable[[float], None],
+) -> None:
+    """They would overtake whoever has not woken up yet."""
+    queue = limiter()
+    assert queue.gate is queue.rule
+    turn = turn_of(queue.ask(1, LONG))
+    at(1.0)
+    assert not queue.gate.start(1 * SECOND)
+    queue.ask_again(turn)
+    assert turn.has_started
+    assert queue.gate is queue.rule
+
+
+def test_a_clock_that_is_a_little_behind_was_not_set_back(at: Callable[[float], None]) -> None:
+    """Another thread has read it later, and started all that may start."""
+    queue = Limiter(Gcra, (Rate(2, SECOND, 2),))
+    assert queue.gate.start(5 * SECOND, 2)
+    assert queue.ask(1) == Standing(5_500_000, 0, 6 * SECOND)
+
+
+def test_a_debt_that_is_greater_than_the_new_burst_is_owed_on(at: Callable[[float], None]) -> None:
+    """It is not taken for a clock that was set back."""
+    queue = Limiter(Gcra, (Rate(100, 3600 * SECOND, 100),))
+    queue.ask(100)
+    queue.change((Rate(100, 3600 * SECOND, 1),))
+    assert queue.peek() == Standing(3600 * SECOND, 0, 3600 * SECOND)
+
+
+def test_other_rates_recover_until_the_first_of_the_queue_starts(
+    at: Callable[[float], None],
+) -> None:
+    """So those behind him keep to the pace of the other rate from there."""
+    queue = Limiter(FixedWindow, (Rate(3, 10 * SECOND, 3), Rate(1, SECOND, 1)))
+    for second in range(3):
+        at(second)
+        assert queue.ask(1) is None
+    at(5.0)
+    dues = [turn_of(queue.ask(1, LONG)).due for _ in range(3)]
+    assert dues == [10 * SECOND, 11 * SECOND, 12 * SECOND]
+
+
+def test_who_was_woken_once_sleeps_again_as_anybody(at: Callable[[float], None]) -> None:
+    """And knows then that time has passed, where the clock is frozen."""
+    queue = limiter()
+    turn = turn_of(queue.ask(1, LONG))
+    turn.is_woken = True
+    queue.ask_again(turn)
+    assert (turn.has_started, turn.is_woken) == (False, False)
+    queue.ask_again(turn)
+    assert turn.has_started
 
 
 def test_leaving_twice_is_leaving_once(at: Callable[[float], None]) -> None:
