@@ -18,6 +18,7 @@ from meshhook.registry import Registry
 from meshhook.rules.budget import Budget
 from meshhook.settings import Duration, duration, printable, share, wrong
 from meshhook.stats import Stats
+from meshhook.wording import short
 
 _MOST = 1e9
 """More attempts a second than this are no bound."""
@@ -184,7 +185,9 @@ class RetryBudget:
     def describe(self) -> str:
         """Return the budget in a few words."""
         ratio, least, ttl = self.settings.ratio, self.settings.min_per_second, self.settings.ttl
-        return f"{self.kind}({self.name!r}, {ratio:.3g} of calls, {least:.3g}/s free, {ttl:.3g} s)"
+        return (
+            f"{self.kind}({self.name!r}, {ratio:.3g} of calls, {least:.3g}/s free, {short(ttl)} s)"
+        )
 
     def __repr__(self) -> str:
         return f"<{self.describe()}>"

@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from meshhook import blocks
 from meshhook.errors import TimeoutError
 from meshhook.settings import Duration, duration
+from meshhook.wording import short
 
 _NEVER = float("inf")
 
@@ -80,8 +81,8 @@ def check_deadline() -> None:
     latest = in_force(current.get())
     if latest is not None and time.monotonic() >= latest:
         raise TimeoutError(
-            f"the deadline passed {time.monotonic() - latest:.3g} s ago; give the work more time "
-            "or less to do",
+            f"the deadline passed {short(time.monotonic() - latest)} s ago; give the work more "
+            "time or less to do",
             name="deadline",
         )
 

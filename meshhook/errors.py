@@ -30,6 +30,8 @@ from __future__ import annotations
 import builtins
 from typing import Any
 
+from meshhook.wording import short
+
 
 def _rebuild(
     kind: type[MeshHookError], args: tuple[Any, ...], fields: dict[str, Any]
@@ -182,7 +184,7 @@ class RateLimitedError(RejectedError):
         if self.args and self.args[0] is not None:
             return str(self.args[0])
         said = f"rate limit {self.name!r} of {self.limit} is used up"
-        return f"{said}; retry in {self.retry_after or 0.0:.3g} s"
+        return f"{said}; retry in {short(self.retry_after or 0.0)} s"
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"

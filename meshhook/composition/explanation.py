@@ -10,6 +10,7 @@ from meshhook.composition.lint import StackWarning, lint, raise_for
 from meshhook.composition.pipeline import Pipeline
 from meshhook.composition.stack import Foreign, function_of, layers_of
 from meshhook.policy import Policy
+from meshhook.wording import short
 
 _OWN_NAME = "<name of the function>"
 """Shown as the name of a policy that has none, and gets that of each function it decorates."""
@@ -116,4 +117,4 @@ def described(policy: Policy) -> str:
 
 
 def _time(seconds: float) -> str:
-    return "unbounded" if math.isinf(seconds) else f"at most {seconds:.3g} s"
+    return "unbounded" if math.isinf(seconds) else f"at most {short(seconds)} s"

@@ -30,6 +30,7 @@ from meshhook.runtime.aio import ASYNCIO
 from meshhook.runtime.blocking import BLOCKING, run_blocking
 from meshhook.runtime.protocol import Runtime
 from meshhook.runtime.slots import Turn
+from meshhook.wording import short
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -319,5 +320,5 @@ class Bulkhead(Policy):
         if not self.settings.waits:
             return f"bulkhead({self.name!r}, {limit})"
         longest = self.settings.max_wait
-        wait = "without limit" if longest == math.inf else f"up to {longest:.3g} s"
+        wait = "without limit" if longest == math.inf else f"up to {short(longest)} s"
         return f"bulkhead({self.name!r}, {limit}, waits {wait})"

@@ -26,6 +26,7 @@ from meshhook.policies.fallback.settings import FallbackSettings
 from meshhook.policies.fallback.stats import FallbackStats, Tally
 from meshhook.policy import Policy
 from meshhook.registry import Registry
+from meshhook.wording import short
 
 
 class Fallback(Policy):
@@ -178,7 +179,7 @@ class Fallback(Policy):
         settings = self.settings
         sources = []
         if settings.last_good is not None:
-            sources.append(f"last good of {settings.last_good:.3g} s")
+            sources.append(f"last good of {short(settings.last_good)} s")
         if settings.handler:
             number = len(settings.handler)
             sources.append("a handler" if number == 1 else f"{number} handlers")

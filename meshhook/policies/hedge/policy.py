@@ -22,6 +22,7 @@ from meshhook.policy import Policy
 from meshhook.registry import Registry
 from meshhook.rules.pace import Pace
 from meshhook.stats import Latency
+from meshhook.wording import short
 
 
 class Hedge(Policy):
@@ -176,7 +177,7 @@ class Hedge(Policy):
         after = (
             f"the {settings.quantile * 100:g} % quantile"
             if settings.delay is None
-            else f"{settings.delay:.3g} s"
+            else f"{short(settings.delay)} s"
         )
         return f"hedge({self.name!r}, after {after}, {settings.max_hedges} more)"
 

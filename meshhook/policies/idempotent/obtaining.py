@@ -30,6 +30,7 @@ from meshhook.stores.protocol import (
     Done,
     Key,
 )
+from meshhook.wording import short
 
 if TYPE_CHECKING:
     from meshhook.policies.idempotent import Idempotent
@@ -149,7 +150,7 @@ def _hold_on(policy: Idempotent, at: Key, patience: Patience, retry_after: float
         raise policy.refused(
             InProgressError,
             at,
-            f"is being executed by another call; retry in {retry_after:.3g} s",
+            f"is being executed by another call; retry in {short(retry_after)} s",
             retry_after=retry_after,
         )
     patience.count_once(policy)

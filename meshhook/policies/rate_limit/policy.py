@@ -29,6 +29,7 @@ from meshhook.rules.gcra import Gcra
 from meshhook.runtime.aio import ASYNCIO
 from meshhook.runtime.blocking import BLOCKING, run_blocking
 from meshhook.settings import Duration, count, duration, wrong
+from meshhook.wording import short
 
 _FOREVER = 10**18  # microseconds, 30,000 years
 
@@ -403,7 +404,7 @@ class RateLimit(Policy):
         if self.settings.max_wait == math.inf:
             said += ", waits"
         elif self.settings.max_wait:
-            said += f", waits up to {self.settings.max_wait:.3g} s"
+            said += f", waits up to {short(self.settings.max_wait)} s"
         return f"{said})"
 
 

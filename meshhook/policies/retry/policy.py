@@ -20,6 +20,7 @@ from meshhook.policies.retry.stats import RetryStats, Tally
 from meshhook.policy import Policy
 from meshhook.registry import Registry
 from meshhook.settings import duration
+from meshhook.wording import short
 
 _SUMMED = 1_000
 """Delays that are added up one by one; by then they have stopped growing."""
@@ -177,9 +178,9 @@ class Retry(Policy):
         if settings.max_attempts is not None:
             said.append(f"{settings.max_attempts} attempts")
         if settings.max_elapsed is not None:
-            said.append(f"within {settings.max_elapsed:.3g} s")
+            said.append(f"within {short(settings.max_elapsed)} s")
         curve = "computed" if settings.delay_of is not None else str(rule.curve)
-        said.append(f"{curve} {rule.base_delay:.3g} s to {rule.max_delay:.3g} s")
+        said.append(f"{curve} {short(rule.base_delay)} s to {short(rule.max_delay)} s")
         if settings.budget is not None:
             said.append(f"budget {settings.budget.name!r}")
         return f"{self.kind}({', '.join(said)})"

@@ -19,6 +19,7 @@ from meshhook.policies.retry import history
 from meshhook.policies.retry.judgement import is_unwanted, is_worth_it
 from meshhook.runtime.protocol import Runtime
 from meshhook.tracebacks import set_context, set_traceback
+from meshhook.wording import short
 
 if TYPE_CHECKING:
     from meshhook.policies.retry.policy import Retry
@@ -131,8 +132,8 @@ class Series:
         if asked > settings.max_retry_after:
             return self._end(
                 "retry_after",
-                f"it asks to be left alone for {asked:.3g} s, which is more than max_retry_after="
-                f"{settings.max_retry_after:.3g}",
+                f"it asks to be left alone for {short(asked)} s, which is more than "
+                f"max_retry_after={short(settings.max_retry_after)}",
             )
         self._delay = policy.delay(self.attempts, self._before, asked, self.error)
         return self._fits()
@@ -159,13 +160,13 @@ class Series:
         latest = in_force(current.get())
         if latest is not None and ends >= latest:
             return self._end(
-                "deadline", f"a pause of {self._delay:.3g} s would not end before the deadline"
+                "deadline", f"a pause of {short(self._delay)} s would not end before the deadline"
             )
         most = self._policy.settings.max_elapsed
         if most is not None and self._started is not None and ends >= self._started + most:
             return self._end(
                 "max_elapsed",
-                f"a pause of {self._delay:.3g} s would not end within max_elapsed={most:.3g}",
+                f"a pause of {short(self._delay)} s would not end within max_elapsed={short(most)}",
             )
         return True
 
@@ -236,7 +237,7 @@ class Series:
         error_name = self._error_name()
         told = f"{self.attempts} attempt{'s' if self.attempts > 1 else ''}"
         if self.attempts > 1:
-            told += f", the last {round(elapsed, 3):.3g} s after the first had failed"
+            told += f", the last {short(round(elapsed, 3))} s after the first had failed"
         if why:
             told += f"; {why}"
         if self.error is None:

@@ -24,6 +24,7 @@ from meshhook.policies.throttle.settings import ThrottleSettings
 from meshhook.policies.throttle.stats import ThrottleStats
 from meshhook.policy import Policy
 from meshhook.registry import Registry
+from meshhook.wording import short
 
 
 class Throttle(Policy):
@@ -246,4 +247,4 @@ class Throttle(Policy):
     def describe(self) -> str:
         """Return kind, name, and how much is sent of what is accepted."""
         settings = self.settings
-        return f"throttle({self.name!r}, k={settings.k:.3g}, {settings.window:.3g} s)"
+        return f"throttle({self.name!r}, k={settings.k:.3g}, {short(settings.window)} s)"

@@ -34,6 +34,7 @@ from meshhook.policy import Policy
 from meshhook.registry import Registry
 from meshhook.runtime.timer import Entry, Timers
 from meshhook.runtime.workers import Abandoned
+from meshhook.wording import short
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -171,10 +172,10 @@ class Timeout(Policy):
         text = "did not end within "
         if latest < began + seconds:
             limit = latest - began
-            text += f"{limit:.3g} s, all that an outer deadline left of its {seconds:.3g} s"
+            text += f"{short(limit)} s, all that an outer deadline left of its {short(seconds)} s"
         else:
             limit = seconds
-            text += f"{seconds:.3g} s"
+            text += f"{short(seconds)} s"
         return self.ran_out(fn, text, limit, abandoned=abandoned)
 
     def ran_out(self, fn: Any, what: str, limit: float, *, abandoned: bool) -> TimeoutError:
@@ -327,6 +328,6 @@ class Timeout(Policy):
     def describe(self) -> str:
         """Return kind, name, limit and mode."""
         seconds, per_item = self.settings.seconds, self.settings.per_item
-        limits = [] if seconds == math.inf else [f"{seconds:.3g} s"]
-        limits += [] if per_item is None else [f"{per_item:.3g} s per item"]
+        limits = [] if seconds == math.inf else [f"{short(seconds)} s"]
+        limits += [] if per_item is None else [f"{short(per_item)} s per item"]
         return f"timeout({self.name!r}, {', '.join(limits)}, {self.settings.mode})"

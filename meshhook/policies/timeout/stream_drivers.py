@@ -23,6 +23,7 @@ from meshhook.policies.timeout.stats import Tally
 from meshhook.runtime.streams import Ended, Visit, async_driver, driver
 from meshhook.runtime.timer import Timers
 from meshhook.runtime.workers import Abandoned, Job
+from meshhook.wording import short
 
 if TYPE_CHECKING:
     from meshhook.policies.timeout.policy import Timeout
@@ -177,12 +178,12 @@ class Steps:
         self._is_counted = True
         seconds, per_item = self._policy.settings.seconds, self._policy.settings.per_item
         if latest >= self._latest:
-            limit, text = seconds, f"did not give all of its items within {seconds:.3g} s"
+            limit, text = seconds, f"did not give all of its items within {short(seconds)} s"
         elif per_item is not None and latest >= began + per_item:
-            limit, text = per_item, f"gave no item within {per_item:.3g} s"
+            limit, text = per_item, f"gave no item within {short(per_item)} s"
         else:
             limit = max(0.0, latest - began)
-            text = f"gave no item within {limit:.3g} s, all that an outer deadline left"
+            text = f"gave no item within {short(limit)} s, all that an outer deadline left"
         return self._policy.ran_out(fn, text, limit, abandoned=abandoned)
 
     def on_late_end(self, latest: float) -> Callable[[], None]:
