@@ -15,6 +15,7 @@ def stack(options: Options) -> Table:
     function = plain.answer
     cases = [
         *plain.baselines(function),
+        Case("three closures", lambda: _three(plain.closure, function), plain=True),
         Case("meshhook breaker + retry + limit", lambda: ours.three(function), goal=4.0),
         Case("meshhook, eight policies", lambda: ours.eight(function)),
         Case("tenacity + pybreaker", lambda: _tenacity_pybreaker(function)),
@@ -29,6 +30,7 @@ def stack_async(options: Options) -> Table:
     function = plain.answer_async
     cases = [
         *plain.baselines(function),
+        Case("three closures", lambda: _three(plain.closure_async, function), plain=True),
         Case("meshhook breaker + retry + limit", lambda: ours.three(function), goal=3.5),
         Case("meshhook, eight policies", lambda: ours.eight(function)),
         Case("hyx breaker + retry + limit", lambda: _hyx(function)),
@@ -46,6 +48,11 @@ def _asleep(function: Call) -> list[Case]:
         Case("meshhook chaos, off", lambda: ours.chaotic(function)),
         Case("meshhook hedge", lambda: ours.hedged(function)),
     ]
+
+
+def _three(closure: Call, function: Call) -> Any:
+    """Do what every stack of three has to: hand the call on three times."""
+    return closure(closure(closure(function)))
 
 
 def _tenacity_pybreaker(function: Call) -> Any:
