@@ -53,6 +53,13 @@ def test_quick_calls_raise_the_limit(colour: Colour, bulkhead: mh.Bulkhead) -> N
     assert limit(bulkhead) == 11
 
 
+def test_one_call_too_many_is_refused(colour: Colour, bulkhead: mh.Bulkhead) -> None:
+    """As with any other limit."""
+    busy(bulkhead, 10)
+    with pytest.raises(mh.BulkheadFullError):
+        colour.call(bulkhead(colour.paint(lambda: 1)))
+
+
 def test_no_growth_while_the_application_is_the_limit(
     colour: Colour, bulkhead: mh.Bulkhead
 ) -> None:
