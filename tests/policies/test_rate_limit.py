@@ -686,3 +686,10 @@ def test_a_forked_child_has_free_locks(registry: mh.Registry) -> None:
         free.set()
         holder.join()
     assert code == 0
+
+
+def test_a_conflict_shows_rates_as_they_are_written(registry: mh.Registry) -> None:
+    """Not as the numbers that they are kept in."""
+    mh.rate_limit("5/s", name="api", registry=registry)
+    with pytest.raises(mh.ConfigurationError, match="rates='5/s', and here it gets rates='6/s'"):
+        mh.rate_limit("6/s", name="api", registry=registry)

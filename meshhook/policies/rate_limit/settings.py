@@ -139,7 +139,7 @@ def parse_rates(
             f"burst is for algorithm='gcra', and algorithm={algorithm!r} has none: its limit is "
             "what may start at once; leave burst out"
         )
-    return tuple(
+    return Rates(
         Rate(limit, length, limit if own is None else own)
         for (limit, length, _), own in zip(rates, bursts, strict=True)
     )
@@ -177,6 +177,15 @@ def fits(argument: str, cost: int, rates: tuple[Rate, ...]) -> int:
             "limit, or split the call"
         )
     return cost
+
+
+class Rates(tuple[Rate, ...]):
+    """Several rates, which show themselves as they may be written."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(as_text(self))
 
 
 def as_text(rates: tuple[Rate, ...]) -> str:
