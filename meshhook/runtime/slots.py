@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, NamedTuple, TypeAlias
 
@@ -82,7 +82,7 @@ class Slots:
         self.watch: list[None] = []
         self._newest_first = newest_first
         self._queue: OrderedDict[Turn, None] = OrderedDict()
-        self._granted: deque[Turn] = deque()
+        self._granted: list[Turn] = []  # no deque, which is 600 bytes from the beginning
         self._peak = 0
         self.renew()
 
