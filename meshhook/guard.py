@@ -42,10 +42,25 @@ _BINDS: dict[Colour, str] = {
 """The methods of a policy that make its drivers; those of streams are generator functions."""
 
 
+class _Annotations(dict[str, Any]):
+    """None, which is what a class of guards has, and for a guard those of its function.
+
+    A class without annotations gets an empty dict for good when anybody asks for them, and that
+    would hide those of the functions. So this is there already.
+    """
+
+    def __get__(self, guard: Guard | None, _owner: Any = None) -> Any:
+        return self if guard is None else guard.__wrapped__.__annotations__
+
+    def __set__(self, guard: Guard, annotations: Any) -> None:
+        guard.__wrapped__.__annotations__ = annotations
+
+
 class Guard(wrapt.FunctionWrapper):  # type: ignore[type-arg]
     """A guarded function: behaves as the function, and shows its stack as ``policies``."""
 
-    # Annotations here would hide those of the function, and so would a `__dict__` of their own.
+    # Any others would hide those of the function, and so would a `__dict__` of their own.
+    __annotations__ = _Annotations()
     _self_policies = cast("tuple[Policy, ...]", ())
 
     @property

@@ -456,3 +456,18 @@ def test_threads_may_use_a_pattern_at_the_same_time() -> None:
             names = {future.result() for future in [pool.submit(ask) for _ in range(8)]}
         assert len(names) == 1
         assert len(registry) == 1
+
+
+def test_looking_at_the_class_of_a_guard_hides_no_annotations() -> None:
+    """A class without annotations gets an empty dict when it is asked for them, by whomever."""
+
+    @mh.circuit_breaker
+    def fn(item: str) -> int:
+        return 1
+
+    expected = fn.__annotations__
+    assert mh.Guard.__annotations__ == {}
+    assert typing.get_type_hints(type(fn)) == {}
+    assert fn.__annotations__ == expected == {"item": "str", "return": "int"}
+    fn.__annotations__ = {"item": "int"}
+    assert fn.__annotations__ == fn.__wrapped__.__annotations__ == {"item": "int"}  # type: ignore[attr-defined]
