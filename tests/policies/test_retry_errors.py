@@ -161,7 +161,8 @@ def test_earlier_errors_have_no_tracebacks(colour: Colour, slept: Pauses) -> Non
     assert [work() is not None for work in alive] == [False] * 4 + [True]
     assert [each.__traceback__ is None for each in mh.attempts_of(error)] == [True] * 4 + [False]
     del error
-    assert alive[-1]() is None
+    # An event loop that is kept may keep the error of what it ran last, on some interpreters.
+    assert colour.name == "async" or alive[-1]() is None
 
 
 def test_no_more_than_eleven_are_kept(colour: Colour, slept: Pauses) -> None:
