@@ -261,7 +261,7 @@ def test_without_a_budget_there_are_too_many_attempts() -> None:
     def make(store: Store, limit: float, reset_timeout: float) -> Policies:
         made = demo_policies(store, limit, reset_timeout)
         eager = mh.retry(max_attempts=100, backoff="constant", base_delay=0.001, jitter=None)
-        return dataclasses.replace(made, again=eager, breaker=bypass)
+        return dataclasses.replace(made, again=eager, limits=bypass, breaker=bypass)
 
     report = play(Plan.lasting(2.0), "memory", PlainView(None), make)
     assert "extra attempts within 20% of the calls" in broken(report)
