@@ -104,13 +104,17 @@ class Job:
         if self._decided.acquire(blocking=False):
             return True
         try:
-            self.on_end()  # which may still look at the outcome
+            self.end_alone()
         finally:
             self._result = self._error = None
         return False
 
     def _make_call(self) -> None:
         self._result = self._context.run(self._call, *self._args, **self._kwargs)
+
+    def end_alone(self) -> None:
+        """Tell that the job has ended that was given up; the outcome is still there."""
+        self.on_end()
 
     def deliver(self) -> None:
         """Wake the caller."""

@@ -81,7 +81,7 @@ def test_what_runs_on_after_an_interrupt_counts_against_the_limit(pressing: Any)
     pressing(0.02)
     with pytest.raises(KeyboardInterrupt):
         fn()
-    assert not hedge.extras.take()
+    assert not hedge.extras.take([])
     assert fn() == "other", "a call whose attempt has failed has the right to another"
     service.settle(hedge)
 
@@ -156,7 +156,7 @@ def test_an_attempt_that_ends_as_it_is_left_behind_is_discarded() -> None:
     made.start(0)
     made.start(1)
     assert eventually(lambda: made._line.qsize() == 2)
-    made.leave(0)
+    made.leave([])
     assert discarded == ["result"]
     assert nothing_is_held(hedge)
 
@@ -174,7 +174,7 @@ def test_an_attempt_that_is_left_in_line_keeps_nothing_alive() -> None:
         made = Threads(hedge, (lambda _: None,), (order,), {})
         made.start(0)
         assert eventually(lambda: made._line.qsize() == 1)
-        made.leave(0)
+        made.leave([])
         return weakref.ref(order)
 
     gc.collect()

@@ -18,6 +18,7 @@ from meshhook.judges import OUR_OWN, matches, names_our_own
 from meshhook.tracebacks import set_context
 
 if TYPE_CHECKING:
+    from meshhook.policies.hedge.extras import Place
     from meshhook.policies.hedge.policy import Hedge
 
 
@@ -41,8 +42,8 @@ class Crew(Protocol):
     def running(self) -> int:
         """Return how many attempts have been started and not been handed out by ``next``."""
 
-    def leave(self, held: int) -> None:
-        """Wait no more: what is still running runs on, or is cancelled. It held so many places."""
+    def leave(self, held: list[Place]) -> None:
+        """Wait no more: what is still running runs on, or is cancelled. Empties ``held``."""
 
 
 class Race:
@@ -68,7 +69,7 @@ class Race:
         self._due = self._began + (self._wait or 0.0)
         self._left = policy.settings.max_hedges
         self._hedges = 0
-        self._held = 0
+        self._held: list[Place] = []
         self._lost: list[Ended] = []
 
     async def run(self) -> Ended:
@@ -87,7 +88,7 @@ class Race:
                     return ended
                 self._lost.append(ended)
                 if self._held:
-                    self._give_back()
+                    self._held.pop()
                 if verdict == "failed" and self._left:
                     self._hedge()
                 if not crew.running():
@@ -112,14 +113,13 @@ class Race:
             self._left = 0
             return
         # The call has the right to one attempt; what runs beside it needs a place.
-        if needs_place := self._crew.running() > 0:
-            if not policy.extras.take():
-                policy.tally.suppressed_by_limit += 1
-                return
-            self._held += 1
+        needs_place = self._crew.running() > 0
+        if needs_place and not policy.extras.take(self._held):
+            policy.tally.suppressed_by_limit += 1
+            return
         if not self._is_affordable(number):
             if needs_place:
-                self._give_back()
+                self._held.pop()
             return
         self._hedges = number
         policy.tally.hedges += 1
@@ -129,10 +129,6 @@ class Race:
                     policy=policy.kind, name=policy.name, number=number, delay=now - self._began
                 )
             )
-
-    def _give_back(self) -> None:
-        self._held -= 1
-        self._policy.extras.give_back()
 
     def _is_affordable(self, number: int) -> bool:
         """Start the attempt if the budget has one and there is a thread for it."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import weakref
 from asyncio import CancelledError, Future, Task
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -19,6 +18,7 @@ from meshhook.policies.hedge.race import Ended
 from meshhook.tracebacks import hide_this_frame
 
 if TYPE_CHECKING:
+    from meshhook.policies.hedge.extras import Place
     from meshhook.policies.hedge.policy import Hedge
 
 AsyncCalls = tuple[Callable[..., Awaitable[Any]], ...]
@@ -36,6 +36,7 @@ class Tasks:
         "_insisting",
         "_kwargs",
         "_loop",
+        "_places",
         "_policy",
         "_running",
         "_waiter",
@@ -47,16 +48,17 @@ class Tasks:
         self._args = args
         self._kwargs = kwargs
         self._loop = asyncio.get_running_loop()
-        self._running: dict[Task[Any], tuple[int, Callable[[], object]]] = {}
+        self._running: dict[Task[Any], int] = {}
         self._ended: deque[tuple[int, Task[Any]]] = deque()
         self._waiter: Future[None] | None = None
         self._insisting: asyncio.TimerHandle | None = None
         self._has_left = False
+        self._places: list[Place] = []
 
     def start(self, number: int) -> None:
         """Start an attempt."""
         task = self._loop.create_task(self._attempt(number))
-        self._running[task] = number, _nothing
+        self._running[task] = number
         task.add_done_callback(self._on_end)
 
     async def _attempt(self, number: int) -> Any:
@@ -117,23 +119,20 @@ class Tasks:
 
     def _cancel(self) -> None:
         for task in tuple(self._running):
-            task.cancel()
+            if not task.cancel():
+                # It has ended, and an interrupt may have cut short what was to see that.
+                self._on_end(task)
 
-    def leave(self, held: int) -> None:
+    def leave(self, held: list[Place]) -> None:
         """Cancel what is still running, and let it end in the background."""
-        extras = self._policy.extras
         self._has_left = True
-        extras.leave(held, len(self._running))
+        # They go with the tasks at the latest: a loop that is closed too early ends none.
+        self._places = self._policy.extras.leave(held, len(self._running))
         for _, task in self._ended:
             self._discard(task)
         self._ended.clear()
         if not self._running:
             return
-        for task, (number, _) in self._running.items():
-            # At the latest when the task is gone: a loop that is closed too early ends none.
-            gone = weakref.finalize(task, extras.ended)
-            gone.atexit = False
-            self._running[task] = number, gone
         if asyncio._get_running_loop() is self._loop:
             self._insist()
         else:  # thrown away by the collector, wherever that was running
@@ -142,17 +141,19 @@ class Tasks:
 
     def _insist(self) -> None:
         """Cancel what is running, now and again; the timer is what keeps the tasks alive."""
+        self._cancel()
         if self._running:
-            self._cancel()
             self._insisting = self._loop.call_later(self._policy.settings.grace, self._insist)
 
     def _on_end(self, task: Task[Any]) -> None:
-        number, gone = self._running.pop(task)
+        number = self._running.pop(task, None)
+        if number is None:
+            return
         if not self._has_left:
             self._ended.append((number, task))
             self._wake()
             return
-        gone()
+        del self._places[-1:]
         self._discard(task)
         if self._insisting is not None and not self._running:
             self._insisting.cancel()
@@ -169,7 +170,3 @@ def _cancellation(task: Task[Any]) -> BaseException:
     except CancelledError as error:
         return error
     raise AssertionError  # pragma: no cover - it was cancelled
-
-
-def _nothing() -> None:
-    """Do nothing: somebody still waits for the task."""

@@ -17,6 +17,7 @@ from meshhook.policies.hedge.race import Ended
 from meshhook.runtime.workers import Job
 
 if TYPE_CHECKING:
+    from meshhook.policies.hedge.extras import Place
     from meshhook.policies.hedge.policy import Hedge
 
 Calls = tuple[Callable[..., Any], ...]
@@ -28,11 +29,12 @@ _get = guard.with_a_frame(SimpleQueue.get)
 class Attempt(Job):
     """One attempt. It goes into ``line`` when it has ended, or is discarded if it was given up."""
 
-    __slots__ = ("_policy", "line", "number")
+    __slots__ = ("_place", "_policy", "line", "number")
 
     line: SimpleQueue[Attempt]
     number: int
     _policy: Hedge
+    _place: Place | None
 
     def deliver(self) -> None:
         """Tell the caller."""
@@ -45,25 +47,25 @@ class Attempt(Job):
         error, self._error = self._error, None
         return Ended(self.number, self._result, error)
 
-    def run_on(self, policy: Hedge) -> None:
-        """Go on without anybody who waits. It has been counted as running on already."""
+    def run_on(self, policy: Hedge, place: Place) -> None:
+        """Go on without anybody who waits, and keep the place until the end."""
         self._policy = policy
-        self.on_end = self._discard
+        self._place = place
         if self.is_handed_over and self.give_up():
             return
         if self.is_handed_over:
-            self._discard()
+            self.end_alone()
         else:
-            policy.extras.ended()
+            self._place = None
 
-    def _discard(self) -> None:
-        self.on_end = _nothing  # or the attempt would hold itself
+    def end_alone(self) -> None:
+        """Discard the result that nobody waits for, and give the place back."""
         _, result, error = self.end()
         try:
             if error is None:
                 self._policy.discard(result)
         finally:
-            self._policy.extras.ended()
+            self._place = None
 
 
 class Threads:
@@ -105,13 +107,9 @@ class Threads:
         del self._running[job.number]
         return job.end()
 
-    def leave(self, held: int) -> None:
+    def leave(self, held: list[Place]) -> None:
         """Let what is still running run on."""
-        self._policy.extras.leave(held, len(self._running))
+        places = self._policy.extras.leave(held, len(self._running))
         for job in self._running.values():
-            job.run_on(self._policy)
+            job.run_on(self._policy, places.pop())
         self._running.clear()
-
-
-def _nothing() -> None:
-    """Do nothing: it has been counted."""
