@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from meshhook import forks, guard
 from meshhook.errors import ConfigurationError
@@ -19,6 +20,9 @@ from meshhook.rules.budget import Budget
 from meshhook.settings import Duration, duration, printable, share, wrong
 from meshhook.stats import Stats
 from meshhook.wording import short
+
+if TYPE_CHECKING:
+    from meshhook.policy import Policy
 
 _MOST = 1e9
 """More attempts a second than this are no bound."""
@@ -191,6 +195,16 @@ class RetryBudget:
 
     def __repr__(self) -> str:
         return f"<{self.describe()}>"
+
+
+def counter(budget: RetryBudget | None, outer: Iterable[Policy]) -> Callable[[], None] | None:
+    """Return what a policy below ``outer`` tells its budget of a call with; None if it does not.
+
+    Of the policies of one stack that share a budget, the outermost counts the call.
+    """
+    if budget is None or any(getattr(each.settings, "budget", None) is budget for each in outer):
+        return None
+    return budget.count_call
 
 
 def _ratio(value: Any) -> float:

@@ -218,8 +218,8 @@ def _chain(
     call = with_a_frame(innermost) if colour == "sync" else innermost
     shown: dict[str, Any] = {}
     for at in reversed(range(len(policies))):
-        policy = policies[at].below(policies[:at])
-        call = getattr(policy, _BINDS[colour])(call, fn)
+        bind = getattr(policies[at], _BINDS[colour])
+        call = bind(call, fn, policies[:at]) if policies[at].looks_outside else bind(call, fn)
         shown |= vars(call)
     if colour == "async" and not inspect.iscoroutinefunction(call):
         call = _as_coroutine_function(call)

@@ -38,6 +38,11 @@ class Policy:
     why_no_streams: ClassVar[str] = "it gives items while it is iterated, and no result when called"
     """What the error says where the policy is put around a generator function, and cannot be."""
 
+    looks_outside: ClassVar[bool] = False
+    """Whether the drivers depend on the policies around: the methods that make them are then given
+    those, the outermost first, as a third argument. A stack is bound anew with each policy that is
+    put around it."""
+
     def __init__(self, settings: Any, registry: Registry) -> None:
         self.settings = settings
         self.registry = registry
@@ -100,13 +105,6 @@ class Policy:
         if not isinstance(getattr(fn, "__qualname__", None), str):
             fn = type(fn)
         return f"{getattr(fn, '__module__', None) or '?'}.{fn.__qualname__}"
-
-    def below(self, outer: tuple[Policy, ...]) -> Policy:
-        """Return what binds this policy in a stack, below ``outer``: a policy that looks at them.
-
-        A stack is bound anew with each policy that is put around it.
-        """
-        return self
 
     def bind(self, call: Callable[..., Any], fn: Callable[..., Any]) -> Callable[..., Any]:
         """Make the driver around ``call``, which ends in the sync function ``fn``.

@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from meshhook.budgets import counter
 from meshhook.colour import is_async
 from meshhook.errors import ConfigurationError
 from meshhook.events import logger
@@ -32,6 +33,7 @@ class Hedge(Policy):
     """
 
     kind = "hedge"
+    looks_outside = True
     why_no_streams = "what one attempt has given by then cannot be taken back for another"
     settings: HedgeSettings
 
@@ -56,27 +58,44 @@ class Hedge(Policy):
         self._lock = threading.RLock()
         self.extras.start_anew()
 
-    def below(self, outer: tuple[Policy, ...]) -> Policy:
-        """Return what binds this hedge in a stack: repeating calls is up to those around it."""
-        return _Below(self, outer)
+    def bind(
+        self, call: Callable[..., Any], fn: Callable[..., Any], outer: tuple[Policy, ...] = ()
+    ) -> Callable[..., Any]:
+        """Make the sync driver.
 
-    def bind(self, call: Callable[..., Any], fn: Callable[..., Any]) -> Callable[..., Any]:
-        """Make the sync driver."""
-        if not self.settings.idempotent:
-            raise self.unrepeatable(fn)
+        One that refuses calls, where nothing declares that they may be repeated: a policy that is
+        put around this one later may say so.
+        """
         calls = self._calls(call, fn, asynchronous=False)
-        return drivers.hedged(self, calls, self._count_call(()))
+        if not self._may_repeat(outer):
+            return drivers.refused(self, fn)
+        return drivers.hedged(self, calls, counter(self.settings.budget, outer))
 
     def bind_async(
-        self, call: Callable[..., Awaitable[Any]], fn: Callable[..., Any]
+        self,
+        call: Callable[..., Awaitable[Any]],
+        fn: Callable[..., Any],
+        outer: tuple[Policy, ...] = (),
     ) -> Callable[..., Awaitable[Any]]:
-        """Make the async driver."""
-        if not self.settings.idempotent:
-            raise self.unrepeatable(fn)
+        """Make the async driver, likewise."""
         calls = self._calls(call, fn, asynchronous=True)
-        return drivers.hedged_async(self, calls, self._count_call(()))
+        if not self._may_repeat(outer):
+            return drivers.refused_async(self, fn)
+        return drivers.hedged_async(self, calls, counter(self.settings.budget, outer))
 
-    def may_repeat(self, outer: tuple[Policy, ...]) -> bool:
+    def bind_stream(
+        self, call: Callable[..., Any], fn: Callable[..., Any], outer: tuple[Policy, ...] = ()
+    ) -> Callable[..., Any]:
+        """Refuse generator functions, wherever in a stack."""
+        return super().bind_stream(call, fn)
+
+    def bind_async_stream(
+        self, call: Callable[..., Any], fn: Callable[..., Any], outer: tuple[Policy, ...] = ()
+    ) -> Callable[..., Any]:
+        """Refuse async generator functions."""
+        return super().bind_async_stream(call, fn)
+
+    def _may_repeat(self, outer: tuple[Policy, ...]) -> bool:
         """Tell whether calls may be repeated below these policies."""
         return self.settings.idempotent or any(each.kind == "idempotent" for each in outer)
 
@@ -94,14 +113,6 @@ class Hedge(Policy):
                 )
         again = self.settings.max_hedges - len(others)
         return (call, *others, *(call,) * again)
-
-    def _count_call(self, outer: tuple[Policy, ...]) -> Callable[[], None] | None:
-        """Return how the budget is told of a call; None if a policy around this one tells it."""
-        budget = self.settings.budget
-        if budget is None:
-            return None
-        shared = any(getattr(each.settings, "budget", None) is budget for each in outer)
-        return None if shared else budget.count_call
 
     def unrepeatable(self, fn: Any) -> ConfigurationError:
         """Build the error for a function that nothing declares safe to repeat."""
@@ -180,33 +191,3 @@ class Hedge(Policy):
             else f"{short(settings.delay)} s"
         )
         return f"hedge({self.name!r}, after {after}, {settings.max_hedges} more)"
-
-
-class _Below(Policy):
-    """A hedge in a stack: it refuses calls of what nothing around it declares safe to repeat.
-
-    Not when it is bound: a policy that is put around it later may say so.
-    """
-
-    kind = Hedge.kind
-    why_no_streams = Hedge.why_no_streams
-
-    def __init__(self, hedge: Hedge, outer: tuple[Policy, ...]) -> None:
-        self._hedge = hedge
-        self._outer = outer
-
-    def bind(self, call: Callable[..., Any], fn: Callable[..., Any]) -> Callable[..., Any]:
-        hedge = self._hedge
-        calls = hedge._calls(call, fn, asynchronous=False)
-        if not hedge.may_repeat(self._outer):
-            return drivers.refused(hedge, fn)
-        return drivers.hedged(hedge, calls, hedge._count_call(self._outer))
-
-    def bind_async(
-        self, call: Callable[..., Awaitable[Any]], fn: Callable[..., Any]
-    ) -> Callable[..., Awaitable[Any]]:
-        hedge = self._hedge
-        calls = hedge._calls(call, fn, asynchronous=True)
-        if not hedge.may_repeat(self._outer):
-            return drivers.refused_async(hedge, fn)
-        return drivers.hedged_async(hedge, calls, hedge._count_call(self._outer))

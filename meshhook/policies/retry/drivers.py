@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 Call: TypeAlias = Callable[..., Any]
 AsyncCall: TypeAlias = Callable[..., Awaitable[Any]]
+Begin: TypeAlias = Callable[[], float | None]
+"""What is done at the start of each call."""
 
 
 def straight(policy: Retry, call: Call) -> Call:
@@ -79,10 +81,9 @@ def straight_async(policy: Retry, call: AsyncCall) -> AsyncCall:
     return guarded
 
 
-def watched(policy: Retry, call: Call) -> Call:
+def watched(policy: Retry, call: Call, begin: Begin) -> Call:
     """Retry on errors and results, within a budget or a time."""
-    tally, plain, begin = policy.tally, guard.PLAIN, policy.beginning()
-    judge = policy.settings.on_result
+    tally, plain, judge = policy.tally, guard.PLAIN, policy.settings.on_result
 
     def guarded(*args: Any, **kwargs: Any) -> Any:
         started = begin()
@@ -113,9 +114,9 @@ def watched(policy: Retry, call: Call) -> Call:
     return guarded
 
 
-def watched_async(policy: Retry, call: AsyncCall) -> AsyncCall:
+def watched_async(policy: Retry, call: AsyncCall, begin: Begin) -> AsyncCall:
     """Retry on errors and results, within a budget or a time, async."""
-    tally, begin, judge = policy.tally, policy.beginning(), policy.settings.on_result
+    tally, judge = policy.tally, policy.settings.on_result
 
     async def guarded(*args: Any, **kwargs: Any) -> Any:
         started = begin()

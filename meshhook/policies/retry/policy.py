@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from meshhook.budgets import counter
 from meshhook.errors import ConfigurationError
 from meshhook.events import logger
 from meshhook.policies.retry import drivers
@@ -38,6 +39,7 @@ class Retry(Policy):
     """
 
     kind = "retry"
+    looks_outside = True
     settings: RetrySettings
 
     def __init__(self, settings: RetrySettings, registry: Registry) -> None:
@@ -45,34 +47,45 @@ class Retry(Policy):
         self.tally = Tally()
         self.chance: Callable[[], float] = random.random
 
-    def bind(self, call: Callable[..., Any], fn: Callable[..., Any]) -> Callable[..., Any]:
+    def bind(
+        self, call: Callable[..., Any], fn: Callable[..., Any], outer: tuple[Policy, ...] = ()
+    ) -> Callable[..., Any]:
         """Make the sync driver."""
-        make = drivers.straight if self._is_straight() else drivers.watched
-        return make(self, call)
+        begin = self.beginning(outer)
+        if begin is _nothing and self.settings.on_result is None:
+            return drivers.straight(self, call)
+        return drivers.watched(self, call, begin)
 
     def bind_async(
-        self, call: Callable[..., Awaitable[Any]], fn: Callable[..., Any]
+        self,
+        call: Callable[..., Awaitable[Any]],
+        fn: Callable[..., Any],
+        outer: tuple[Policy, ...] = (),
     ) -> Callable[..., Awaitable[Any]]:
         """Make the async driver."""
-        make = drivers.straight_async if self._is_straight() else drivers.watched_async
-        return make(self, call)
+        begin = self.beginning(outer)
+        if begin is _nothing and self.settings.on_result is None:
+            return drivers.straight_async(self, call)
+        return drivers.watched_async(self, call, begin)
 
-    def bind_stream(self, call: Callable[..., Any], fn: Callable[..., Any]) -> Callable[..., Any]:
+    def bind_stream(
+        self, call: Callable[..., Any], fn: Callable[..., Any], outer: tuple[Policy, ...] = ()
+    ) -> Callable[..., Any]:
         """Make the driver of a generator function."""
         # Not before they are needed, to import less; as elsewhere.
         from meshhook.policies.retry import stream_drivers
 
         self._refuse_on_result(fn)
-        return stream_drivers.stream(self, call)
+        return stream_drivers.stream(self, call, self.beginning(outer))
 
     def bind_async_stream(
-        self, call: Callable[..., Any], fn: Callable[..., Any]
+        self, call: Callable[..., Any], fn: Callable[..., Any], outer: tuple[Policy, ...] = ()
     ) -> Callable[..., Any]:
         """Make the driver of an async generator function."""
         from meshhook.policies.retry import stream_drivers
 
         self._refuse_on_result(fn)
-        return stream_drivers.stream_async(self, call)
+        return stream_drivers.stream_async(self, call, self.beginning(outer))
 
     def _refuse_on_result(self, fn: Callable[..., Any]) -> None:
         if self.settings.on_result is not None:
@@ -81,20 +94,15 @@ class Retry(Policy):
                 "function: leave it out, and raise an error before the first item"
             )
 
-    def _is_straight(self) -> bool:
-        """Tell whether a call that goes well needs nothing but to be counted."""
-        settings = self.settings
-        return settings.on_result is None and settings.budget is None and not settings.max_elapsed
-
-    def beginning(self) -> Callable[[], float | None]:
+    def beginning(self, outer: tuple[Policy, ...] = ()) -> Callable[[], float | None]:
         """Make what is done at the start of each call: count it, and tell the time if it counts."""
-        budget = self.settings.budget
+        count_call = counter(self.settings.budget, outer)
         if self.settings.max_elapsed is None:
-            return _nothing if budget is None else budget.count_call
+            return count_call or _nothing
 
         def begin() -> float:
-            if budget is not None:
-                budget.count_call()
+            if count_call is not None:
+                count_call()
             return time.monotonic()
 
         return begin

@@ -18,14 +18,15 @@ if TYPE_CHECKING:
     from meshhook.policies.retry.policy import Retry
 
 Call: TypeAlias = Callable[..., Any]
+Begin: TypeAlias = Callable[[], float | None]
+"""What is done at the start of each call."""
 
 
-def stream(policy: Retry, call: Call) -> Call:
+def stream(policy: Retry, call: Call, at_start: Begin) -> Call:
     """Retry a generator function until its first item is there."""
-    count_call = policy.beginning()
 
     def begin(args: Any, kwargs: dict[str, Any]) -> Visit:
-        series, started = None, count_call()
+        series, started = None, at_start()
         while True:
             try:
                 inner = call(*args, **kwargs)
@@ -45,12 +46,11 @@ def stream(policy: Retry, call: Call) -> Call:
     return driver(begin, call)
 
 
-def stream_async(policy: Retry, call: Call) -> Call:
+def stream_async(policy: Retry, call: Call, at_start: Begin) -> Call:
     """Retry an async generator function until its first item is there."""
-    count_call = policy.beginning()
 
     async def begin(args: Any, kwargs: dict[str, Any]) -> Visit:
-        series, started = None, count_call()
+        series, started = None, at_start()
         while True:
             try:
                 inner = call(*args, **kwargs)
