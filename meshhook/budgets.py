@@ -7,6 +7,7 @@ stands for one thing that is called: retries and hedges that share it share what
 from __future__ import annotations
 
 import math
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -163,7 +164,8 @@ class RetryBudget:
     def left(self) -> int:
         """Return how many extra attempts could be made now."""
         with self._lock:
-            return max(0, math.floor(self._rule.left(time.monotonic())))
+            # A reserve beyond all measure is infinite, and there is no such number of attempts.
+            return max(0, math.floor(min(self._rule.left(time.monotonic()), sys.maxsize)))
 
     def stats(self) -> RetryBudgetStats:
         """Return what the budget has counted."""

@@ -129,3 +129,9 @@ def test_a_forked_child_has_a_free_lock() -> None:
     finally:
         done.set()
         thread.join()
+
+
+def test_a_budget_beyond_all_measure_can_be_read() -> None:
+    """What is left of it is a number, also for JSON."""
+    budget = mh.RetryBudget(min_per_second=1e9, ttl=1e300, registry=mh.Registry())
+    assert budget.left() == budget.stats().left > 10**18
