@@ -2,8 +2,10 @@
 
 When everything fails, every retry is load that a service in trouble gets on top. A budget bounds
 it: in the time that it looks back, extra attempts are at most ``ratio`` of the calls, and a few a
-second that are always free, so that a caller with little traffic may retry at all. The rule is
-that of Finagle's RetryBudget.
+second that are always free, so that a caller with little traffic may retry at all. Finagle's
+RetryBudget has the same three settings. It takes from the oldest of what was saved for good; here
+an attempt weighs for as long as a call does, so what was used up all at once is there again, all at
+once, when the time is over.
 """
 
 from __future__ import annotations
