@@ -98,6 +98,13 @@ def count(argument: str, value: Any, *, least: int = 1) -> int:
     return value
 
 
+def flag(argument: str, value: Any) -> bool:
+    """Return ``value``, which is True or False."""
+    if not isinstance(value, bool):
+        raise wrong(argument, value, "True or False")
+    return value
+
+
 def share(argument: str, value: Any) -> float:
     """Return ``value``, a share above 0 and up to 1; a percentage gets a hint."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:

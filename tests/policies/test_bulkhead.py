@@ -278,6 +278,7 @@ def test_wrong_sizes(registry: mh.Registry) -> None:
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"critical": 1}, "critical must be True or False, got 1"),
     ({"max_concurrent": 0}, "max_concurrent must be a whole number of 1 or more, got 0"),
     ({"max_concurrent": 2.0}, "max_concurrent must be a whole number"),
     ({"max_concurrent": 10**9}, "max_concurrent must be at most 1,000,000"),

@@ -790,6 +790,7 @@ def test_stats_are_json(registry: mh.Registry) -> None:
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"critical": 1}, "critical must be True or False, got 1"),
     ({"failure_threshold": 0}, r"failure_threshold must be a whole number of 1 or more, got 0"),
     ({"failure_threshold": -3}, r"failure_threshold .* got -3"),
     ({"failure_threshold": 2.5}, r"failure_threshold .* got 2.5"),

@@ -456,6 +456,7 @@ def test_a_pattern_has_no_state(registry: mh.Registry) -> None:
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"critical": 1}, "critical must be True or False, got 1"),
     ({"k": 0.5}, "k must be a number of 1 or more"),
     ({"k": "2"}, "k must be"),
     ({"k": True}, "k must be"),

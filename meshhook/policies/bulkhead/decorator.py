@@ -36,6 +36,7 @@ def bulkhead(
     limit: AdaptiveLimit | None = None,
     key: Key | None = None,
     max_keys: int = MAX_KEYS,
+    critical: bool = False,
     name: str | None = None,
     registry: Registry | None = None,
 ) -> Bulkhead: ...
@@ -50,6 +51,7 @@ def bulkhead(
     limit: AdaptiveLimit | None = None,
     key: Key | None = None,
     max_keys: int = MAX_KEYS,
+    critical: bool = False,
     name: str | None = None,
     registry: Registry | None = None,
 ) -> Any:
@@ -74,6 +76,8 @@ def bulkhead(
         key: a template, names or a callable over the arguments; each key gets slots of its own.
         max_keys: how many keys have slots of their own; those without a call make room. Default
             10,000.
+        critical: whether the service is not ready while its slots are full: see
+            :meth:`meshhook.Registry.health`. Default False.
         name: shared by all bulkheads of that name in the registry; without one, each function that
             is decorated has its own slots, under its name.
         registry: where the name lives. Default ``meshhook.registry``.
@@ -96,5 +100,6 @@ def bulkhead(
         limit=limit,
         key=key,
         max_keys=max_keys,
+        critical=critical,
     )
     return Bulkhead.shared(name, settings, registry)

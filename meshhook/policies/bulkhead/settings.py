@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias, get_args
 from meshhook.errors import ConfigurationError
 from meshhook.keys import Key, check_key
 from meshhook.policies.bulkhead.limits import AIMD, AdaptiveLimit, Gradient, slots
-from meshhook.settings import Duration, choice, count, duration, wrong
+from meshhook.settings import Duration, choice, count, duration, flag, wrong
 
 Order: TypeAlias = Literal["fifo", "lifo"]
 """Who is next of those who wait: whoever came first, or last."""
@@ -29,6 +29,7 @@ class BulkheadSettings:
     limit: AdaptiveLimit | None
     key: Key | None
     max_keys: int
+    critical: bool
 
     @property
     def waits(self) -> bool:
@@ -45,6 +46,7 @@ def bulkhead_settings(
     limit: Any,
     key: Key | None,
     max_keys: int,
+    critical: bool,
 ) -> BulkheadSettings:
     """Check all settings of a bulkhead against each other."""
     if limit is not None and not isinstance(limit, (AIMD, Gradient)):
@@ -61,6 +63,7 @@ def bulkhead_settings(
         limit=limit,
         key=None if key is None else check_key(key),
         max_keys=count("max_keys", max_keys),
+        critical=flag("critical", critical),
     )
     _refuse_what_has_no_use(made, max_concurrent)
     return made

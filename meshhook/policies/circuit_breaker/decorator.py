@@ -48,6 +48,7 @@ def circuit_breaker(
     key: Key | None = None,
     max_keys: int = MAX_KEYS,
     initial_state: State | str = State.CLOSED,
+    critical: bool = False,
     registry: Registry | None = None,
 ) -> CircuitBreaker: ...
 
@@ -73,6 +74,7 @@ def circuit_breaker(
     key: Key | None = None,
     max_keys: int = MAX_KEYS,
     initial_state: State | str = State.CLOSED,
+    critical: bool = False,
     registry: Registry | None = None,
 ) -> Any:
     """Stop calling what keeps failing; raise CircuitOpenError instead, at once.
@@ -108,6 +110,8 @@ def circuit_breaker(
         max_keys: how many keys have a circuit of their own; idle closed ones make room. Default
             10,000.
         initial_state: the state to begin in. Default ``"closed"``.
+        critical: whether the service is not ready while its circuit is open: see
+            :meth:`meshhook.Registry.health`. Default False.
         registry: where the name lives. Default ``meshhook.registry``.
 
     Raises:
@@ -138,5 +142,6 @@ def circuit_breaker(
         key=key,
         max_keys=max_keys,
         initial_state=initial_state,
+        critical=critical,
     )
     return CircuitBreaker.shared(given, settings, registry)

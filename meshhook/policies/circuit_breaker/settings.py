@@ -10,7 +10,7 @@ from meshhook.errors import ConfigurationError
 from meshhook.judges import Judge, check_errors, check_judge
 from meshhook.keys import Key, check_key
 from meshhook.rules.phases import Rules, State
-from meshhook.settings import Duration, count, duration, function, share
+from meshhook.settings import Duration, count, duration, flag, function, share
 
 ResetTimeout: TypeAlias = Duration | Callable[[int, Exception | None], Duration]
 """A duration, or what computes it from the number of openings in a row and the last exception."""
@@ -31,6 +31,7 @@ class BreakerSettings:
     key: Key | None
     max_keys: int
     initial_state: State
+    critical: bool
 
 
 def breaker_settings(
@@ -53,6 +54,7 @@ def breaker_settings(
     key: Key | None,
     max_keys: int,
     initial_state: State | str,
+    critical: bool,
 ) -> BreakerSettings:
     """Check all settings of a circuit breaker against each other."""
     by_rate = failure_rate_threshold is not None or slow_call_rate_threshold is not None
@@ -109,6 +111,7 @@ def breaker_settings(
         key=None if key is None else check_key(key),
         max_keys=count("max_keys", max_keys),
         initial_state=_state(initial_state),
+        critical=flag("critical", critical),
     )
     _refuse_what_has_no_use(
         minimum_calls=minimum_calls, by_rate=by_rate, max_keys=max_keys, key=key

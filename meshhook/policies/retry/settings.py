@@ -11,7 +11,7 @@ from meshhook.budgets import RetryBudget
 from meshhook.errors import ConfigurationError
 from meshhook.judges import Judge, check_errors, check_judge
 from meshhook.rules.backoff import Backoff, Curve, Jitter
-from meshhook.settings import Duration, count, duration, function, wrong
+from meshhook.settings import Duration, count, duration, flag, function, wrong
 
 DelayOf: TypeAlias = Callable[[int], Duration] | Callable[[int, Exception | None], Duration]
 """Computes a delay from the number of the retry, and, if it takes that, the last error."""
@@ -73,7 +73,7 @@ def retry_settings(
         delay_of=_delay_of(backoff) if by_hand else None,
         delay_of_error=by_hand and not _can_take(backoff, 1),
         max_elapsed=None if max_elapsed is None else duration("max_elapsed", max_elapsed),
-        respect_retry_after=_flag("respect_retry_after", respect_retry_after),
+        respect_retry_after=flag("respect_retry_after", respect_retry_after),
         max_retry_after=duration("max_retry_after", max_retry_after, zero=True),
         retry_after=(
             None if retry_after is None else function("retry_after", retry_after, "outcome")
@@ -176,9 +176,3 @@ def _can_take(fn: Any, arguments: int) -> bool:
     except ValueError:
         pass  # some builtins do not tell what they take
     return True
-
-
-def _flag(argument: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise wrong(argument, value, "True or False")
-    return value

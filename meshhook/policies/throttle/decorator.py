@@ -33,6 +33,7 @@ def throttle(
     key: Key | None = None,
     max_keys: int = MAX_KEYS,
     seed: Seed = None,
+    critical: bool = False,
     name: str | None = None,
     registry: Registry | None = None,
 ) -> Throttle: ...
@@ -48,6 +49,7 @@ def throttle(
     key: Key | None = None,
     max_keys: int = MAX_KEYS,
     seed: Seed = None,
+    critical: bool = False,
     name: str | None = None,
     registry: Registry | None = None,
 ) -> Any:
@@ -70,6 +72,8 @@ def throttle(
         key: a template, names or a callable over the arguments; each key has numbers of its own.
         max_keys: how many keys have; those that nothing is dropped of make room. Default 10,000.
         seed: makes the same calls be dropped in each run of the program.
+        critical: whether the service is not ready while it drops most calls: see
+            :meth:`meshhook.Registry.health`. Default False.
         name: shared by all throttles of that name in the registry; without one, each function that
             is decorated has its own, named after it.
         registry: where the name lives. Default ``meshhook.registry``.
@@ -92,5 +96,6 @@ def throttle(
         key=key,
         max_keys=max_keys,
         seed=seed,
+        critical=critical,
     )
     return Throttle.shared(name, settings, registry)

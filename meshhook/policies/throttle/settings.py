@@ -9,7 +9,7 @@ from meshhook.dice import Seed, check_seed
 from meshhook.errors import ConfigurationError
 from meshhook.judges import Judge, check_errors
 from meshhook.keys import Key, check_key
-from meshhook.settings import Duration, count, duration, share, wrong
+from meshhook.settings import Duration, count, duration, flag, share, wrong
 
 MAX_KEYS = 10_000
 _MOST = 1e9
@@ -28,6 +28,7 @@ class ThrottleSettings:
     key: Key | None
     max_keys: int
     seed: Seed
+    critical: bool
 
 
 def throttle_settings(
@@ -40,6 +41,7 @@ def throttle_settings(
     key: Key | None,
     max_keys: int,
     seed: Seed,
+    critical: bool,
 ) -> ThrottleSettings:
     """Check all settings of a throttle."""
     if key is None and max_keys != MAX_KEYS:
@@ -60,6 +62,7 @@ def throttle_settings(
         key=None if key is None else check_key(key),
         max_keys=count("max_keys", max_keys),
         seed=check_seed(seed),
+        critical=flag("critical", critical),
     )
 
 
