@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from meshhook import cli
+from meshhook.commands import demo
 from meshhook.demo import script, store, store_server
 from meshhook.demo.processes import DemoError
 from meshhook.demo.report import make_report
@@ -116,7 +117,7 @@ def test_a_terminal_that_cannot_show_the_table_gets_lines(
 ) -> None:
     """Without rich the demo says how to get it; a dumb terminal is not told to."""
     played(monkeypatch, "a")
-    monkeypatch.setattr(cli, "find_spec", lambda name: None)
+    monkeypatch.setattr(demo, "find_spec", lambda name: None)
     monkeypatch.setenv("TERM", term)
     monkeypatch.setattr(sys, "stdout", Terminal(sys.stdout))
     assert cli.main(["demo"]) == 0

@@ -34,7 +34,7 @@ CORE = {"registry", "policy", "guard", "family", "forks", "keys", "canonical"}
 """What policies stand on, and what rules, runtime and stores do not know."""
 
 
-ABOVE = {"observe", "demo", "cli", "__main__", "integrations", "testing"}
+ABOVE = {"observe", "demo", "cli", "commands", "__main__", "integrations", "testing"}
 """What knows the policies, and is known to nobody below."""
 
 
