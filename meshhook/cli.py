@@ -1,4 +1,4 @@
-"""The command line, ``meshhook`` and ``python -m meshhook``; each command is a module of its own."""
+"""The command line, ``meshhook`` or ``python -m meshhook``: each command is a module of its own."""
 
 from __future__ import annotations
 
