@@ -9,6 +9,7 @@ No event holds arguments, results, keys or the text of an exception.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
@@ -244,7 +245,13 @@ def emit(event: Event) -> None:
             try:
                 listener(event)
             except Exception:
-                logger.exception("an event listener failed on %s", type(event).__name__)
+                _report(type(event).__name__)
+
+
+def _report(what: str) -> None:
+    """Log the exception at hand; a log handler that raises as well breaks no call."""
+    with contextlib.suppress(Exception):
+        logger.exception("an event listener failed on %s", what)  # noqa: LOG004 - called in one
 
 
 def _make_lock_anew() -> None:

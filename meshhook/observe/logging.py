@@ -2,12 +2,15 @@
 
 A record has a short message for people, and for machines the attributes ``event`` (a stable name
 such as ``circuit_changed``), ``policy`` (the kind), ``policy_name``, and the fields of the event.
-What an operator has to know is a WARNING; what happens once a call, and would flood a log when it
-matters most, is DEBUG. No record holds arguments, results, keys or the text of an exception.
+What an operator has to know is a WARNING. What happens once a call, and would flood a log when it
+matters most, is DEBUG; refusals and calls that failed for good are counted too, and summed up in
+one record for each policy now and then, see :mod:`meshhook.observe.summaries`. No record holds
+arguments, results, keys or the text of an exception.
 """
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
 import time
@@ -15,9 +18,13 @@ from typing import Any, Final, NamedTuple
 
 from meshhook import events
 from meshhook.events import Event, Subscription, subscribe
+from meshhook.observe.summaries import Summaries, Summary
+from meshhook.settings import Duration, duration
+from meshhook.wording import short
 
 REPEAT_AFTER = 60.0
 """A store that goes on failing one policy is a WARNING once in so many seconds, and else DEBUG."""
+_MOST_WARNED = 10_000
 
 
 class _Form(NamedTuple):
@@ -49,7 +56,7 @@ _FORMS: Final[dict[type[Event], _Form]] = {
     ),
     events.AbandonedCallEnded: _Form(
         "abandoned_call_ended",
-        logging.INFO,
+        logging.DEBUG,
         "%(policy)s %(policy_name)r: a call that was given up has ended, %(late).3g s late",
     ),
     events.HedgeStarted: _Form(
@@ -121,21 +128,61 @@ _FORMS: Final[dict[type[Event], _Form]] = {
     ),
 }
 
+_SUMS: Final[dict[type[Event], _Form]] = {
+    events.CallRejected: _Form(
+        "call_rejected_summary",
+        logging.WARNING,
+        "%(policy)s %(policy_name)r refused %(calls)s in the last %(time)s s: %(why)s",
+    ),
+    events.CallTimedOut: _Form(
+        "call_timed_out_summary",
+        logging.WARNING,
+        "%(policy)s %(policy_name)r: %(calls)s did not end in time in the last %(time)s s: %(why)s",
+    ),
+    events.AbandonedCallEnded: _Form(
+        "abandoned_call_ended_summary",
+        logging.INFO,
+        "%(policy)s %(policy_name)r: %(calls)s ended after being given up, in the last %(time)s s",
+    ),
+    events.RetriesExhausted: _Form(
+        "retries_exhausted_summary",
+        logging.WARNING,
+        "%(policy)s %(policy_name)r: %(calls)s failed for good in the last %(time)s s: %(why)s",
+    ),
+    events.StoreFailed: _Form(
+        "store_failed_summary",
+        logging.WARNING,
+        "%(policy)s %(policy_name)r: its store failed %(times)s more in the last %(time)s s: "
+        "%(why)s",
+    ),
+}
+"""How events that are counted are summed up."""
+
+_ENDED_BY_A_CHANGE = (events.CallRejected,)
+"""What a circuit that changes its state has done for the time being."""
+
 _CALM_STATES = frozenset({"closed", "half_open"})
 
 
-def log_events(logger: logging.Logger | None = None) -> Subscription:
+def log_events(
+    logger: logging.Logger | None = None, *, summary_every: Duration | None = 60.0
+) -> Subscription:
     """Log every event, until the subscription that this returns is closed.
 
-    A circuit that begins to refuse, a lost key and a failing store are a WARNING. Recovery, the
-    circuits of a family (``key=``) and calls that go on running after their time are INFO. Single
-    failures, refusals, timeouts and replays are DEBUG.
+    A circuit that begins to refuse, a lost key and a failing store are a WARNING. Recovery and the
+    circuits of a family (``key=``) are INFO. Single failures, refusals, timeouts and replays are
+    DEBUG. What refusals, timeouts and calls that failed for good there were is summed up, in a
+    record for each policy and interval: a WARNING.
 
     Args:
         logger: where the records go. Default ``logging.getLogger("meshhook")``.
+        summary_every: after how many seconds what was counted is told, with the next event of any
+            policy; a circuit that changes its state tells at once, and so does the end of the
+            subscription or of the program. None for no summaries. Default 60.
 
     Raises:
         TypeError: when ``logger`` is no logger.
+        ConfigurationError: when ``summary_every`` is no duration above zero.
 
     Safe to call from any thread. The records are made on the thread or task of the call, so
     handlers have to be quick; events that the handlers cause themselves are not logged.
@@ -144,54 +191,136 @@ def log_events(logger: logging.Logger | None = None) -> Subscription:
         logger = logging.getLogger("meshhook")
     if not isinstance(logger, logging.Logger):
         raise TypeError(f"logger must be a logging.Logger, or left out, got {logger!r}")
-    return subscribe(_Scribe(logger))
+    if summary_every is not None:
+        summary_every = duration("summary_every", summary_every)
+    return _Logging(_Scribe(logger, summary_every))
+
+
+class _Logging(Subscription):
+    """A subscription whose end tells what has been counted."""
+
+    def __init__(self, scribe: _Scribe) -> None:
+        super().__init__(subscribe(scribe)._entry)
+        self._scribe = scribe
+        atexit.register(self.close)
+
+    def close(self) -> None:
+        """Stop listening, and tell what has been counted. Safe to call more than once."""
+        super().close()
+        atexit.unregister(self.close)
+        self._scribe.tell_everything()
 
 
 class _Scribe:
     """A listener that writes to one logger."""
 
-    def __init__(self, logger: logging.Logger) -> None:
+    def __init__(self, logger: logging.Logger, summary_every: float | None) -> None:
         self._logger = logger
         self._writing = threading.local()
         self._warned: dict[tuple[str, str], float] = {}
+        self._summaries = None if summary_every is None else Summaries(summary_every)
 
     def __call__(self, event: Event) -> None:
         form = _FORMS.get(type(event))
         if form is None or getattr(self._writing, "now", False):
             return
-        level = self._level(form, event)
-        if not self._logger.isEnabledFor(level):
-            return
-        fields = _fields(form, event)
-        # A handler may send its records through a guarded client, which has events of its own.
-        self._writing.now = True
-        try:
-            self._logger.log(level, form.text, fields, extra=fields)
-        finally:
-            self._writing.now = False
+        now = time.monotonic()
+        level = self._level(form, event, now)
+        if self._summaries is not None:
+            self._sum_up(self._summaries, event, level, now)
+        if self._logger.isEnabledFor(level):
+            self._write(form, level, _fields(form, event))
 
-    def _level(self, form: _Form, event: Event) -> int:
+    def tell_everything(self) -> None:
+        """Write what has been counted so far."""
+        if self._summaries is not None:
+            self._tell(self._summaries.everything(time.monotonic()))
+
+    def _level(self, form: _Form, event: Event, now: float) -> int:
         if isinstance(event, events.CircuitChanged):
             return logging.INFO if event.keyed or event.new in _CALM_STATES else form.level
-        if isinstance(event, events.CallTimedOut):
-            return logging.INFO if event.abandoned else form.level
         if isinstance(event, events.LimitChanged):
             return logging.DEBUG if event.reason == "adaptive" else form.level
         if isinstance(event, events.StoreFailed):
-            return logging.DEBUG if self._is_repeated(event) else form.level
+            return logging.DEBUG if self._is_repeated(event, now) else form.level
         return form.level
 
-    def _is_repeated(self, event: Event) -> bool:
-        now = time.monotonic()
+    def _is_repeated(self, event: Event, now: float) -> bool:
         at = event.policy, event.name
         warned = self._warned.get(at)
         if warned is not None and 0 <= now - warned < REPEAT_AFTER:
             return True
+        if len(self._warned) >= _MOST_WARNED:
+            self._warned.clear()
         self._warned[at] = now
         return False
+
+    def _sum_up(self, summaries: Summaries, event: Event, level: int, now: float) -> None:
+        """Tell what is due by now, or ends with this event, and count the event itself."""
+        if summaries.is_due(now):
+            self._tell(summaries.due(now))
+        if isinstance(event, events.CircuitChanged):
+            if not event.keyed:
+                self._tell(summaries.of(event.policy, event.name, _ENDED_BY_A_CHANGE, now))
+        elif level == logging.DEBUG and type(event) in _SUMS:
+            summaries.add(event, _reason(event), now)
+
+    def _tell(self, summaries: list[Summary]) -> None:
+        for each in summaries:
+            form = _SUMS[each.kind]
+            if self._logger.isEnabledFor(form.level):
+                fields = _summary_fields(form, each)
+                self._write(form, form.level, fields, {**fields, **_in_words(each)})
+
+    def _write(
+        self, form: _Form, level: int, fields: dict[str, Any], words: dict[str, Any] | None = None
+    ) -> None:
+        # A handler may send its records through a guarded client, which has events of its own.
+        self._writing.now = True
+        try:
+            self._logger.log(level, form.text, words or fields, extra=fields)
+        except Exception:
+            events._report(form.event)
+        finally:
+            self._writing.now = False
 
 
 def _fields(form: _Form, event: Event) -> dict[str, Any]:
     """Return the fields of a record; ``name`` is the logger's there."""
     own = {field: getattr(event, field) for field in event.__dataclass_fields__}
     return {"event": form.event, "policy_name": own.pop("name"), **own}
+
+
+def _reason(event: Event) -> str:
+    """Return under what an event is counted."""
+    if isinstance(event, (events.CallRejected, events.RetriesExhausted)):
+        return event.reason
+    if isinstance(event, events.StoreFailed):
+        return event.error
+    if isinstance(event, events.CallTimedOut) and not event.abandoned:
+        return "stopped"
+    return "abandoned"
+
+
+def _summary_fields(form: _Form, summary: Summary) -> dict[str, Any]:
+    return {
+        "event": form.event,
+        "policy": summary.policy,
+        "policy_name": summary.name,
+        "count": summary.count,
+        "seconds": summary.seconds,
+        "reasons": summary.reasons,
+    }
+
+
+def _in_words(summary: Summary) -> dict[str, str]:
+    count, reasons = summary.count, summary.reasons
+    often = sorted(reasons, key=lambda reason: (-reasons[reason], reason))
+    return {
+        "calls": "1 call" if count == 1 else f"{count:,} calls",
+        "times": "once" if count == 1 else f"{count:,} times",
+        "time": short(summary.seconds),
+        "why": ", ".join(f"{reason} {reasons[reason]:,}" for reason in often)
+        if len(often) > 1
+        else often[0],
+    }
