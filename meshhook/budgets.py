@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from meshhook import forks, guard
 from meshhook.errors import ConfigurationError
+from meshhook.health import Status
 from meshhook.registry import Registry
 from meshhook.rules.budget import Budget
 from meshhook.settings import Duration, duration, printable, share, wrong
@@ -42,6 +43,8 @@ class BudgetSettings:
 class RetryBudgetStats(Stats):
     """What a budget has seen. ``left`` is how many extra attempts could be made now.
 
+    ``used`` is how many of the last ``ttl`` seconds weigh on it.
+    ``usage`` is the share of all that are allowed which was used, in the time that it looks back.
     ``calls`` have been counted since the start; of the extra attempts ``taken`` were reserved,
     ``given_back`` of them not made after all, and ``refused`` are those that it had nothing for.
     """
@@ -50,10 +53,22 @@ class RetryBudgetStats(Stats):
     min_per_second: float
     ttl: float
     left: int
+    usage: float
     calls: int
     taken: int
     given_back: int
     refused: int
+    used: int = 0
+
+    def health(self) -> tuple[Status, str]:
+        """Return whether a call that fails now could not be tried again.
+
+        One that nobody has taken from is not exhausted: where nothing is free, there is nothing
+        left before the first calls either.
+        """
+        if self.used and not self.left:
+            return Status.DEGRADED, "exhausted"
+        return Status.OK, "ok"
 
 
 class RetryBudget:
@@ -177,10 +192,12 @@ class RetryBudget:
                 min_per_second=self.settings.min_per_second,
                 ttl=self.settings.ttl,
                 left=self.left(),
+                usage=self._rule.usage(time.monotonic()),
                 calls=self._rule.calls,
                 taken=self._taken,
                 given_back=self._given_back,
                 refused=self._refused,
+                used=self._rule.used(time.monotonic()),
             )
 
     def reset(self) -> None:

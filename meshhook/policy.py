@@ -20,7 +20,9 @@ from typing import Any, ClassVar, ParamSpec, Self, TypeVar
 from meshhook import guard
 from meshhook.colour import is_async, not_for_streams, refuse_streams
 from meshhook.errors import ConfigurationError
+from meshhook.recipes import Recipe
 from meshhook.registry import Registry
+from meshhook.rules.sketch import Sketch
 from meshhook.settings import printable
 from meshhook.stats import Stats
 
@@ -46,20 +48,26 @@ class Policy:
     def __init__(self, settings: Any, registry: Registry) -> None:
         self.settings = settings
         self.registry = registry
+        self.recipe: Recipe | None = None
         self._name: str | None = None
         self._is_pattern = False
         self._has_decorated = False
 
     @classmethod
     def shared(cls, name: str | None, settings: Any, registry: Registry | None) -> Self:
-        """Return the policy that has ``name`` in ``registry``, or a pattern if there is no name."""
+        """Return the policy that has ``name`` in ``registry``, or a pattern if there is no name.
+
+        ``settings`` are a recipe, or settings of a kind that cannot be configured from outside.
+        """
         registry = Registry.given(registry)
+        recipe = Recipe.of(settings)
         if name is None:
-            pattern = cls(settings, registry)
+            pattern = cls(recipe.settings, registry)
+            pattern.recipe = recipe
             pattern._is_pattern = True
             return pattern
         printable("name", name)
-        return registry.share(cls.kind, name, settings, lambda: cls(settings, registry))
+        return registry.share(cls.kind, name, recipe, lambda checked: cls(checked, registry))
 
     @property
     def name(self) -> str:
@@ -93,9 +101,13 @@ class Policy:
         if not self._is_pattern:
             return self
         self._has_decorated = True
-        own = type(self)(self.settings, self.registry)
-        self.registry.adopt(own, own.default_name(fn))
-        return own
+        return self._adopted(self.default_name(fn))
+
+    def _adopted(self, name: str) -> Self:
+        """Make a policy like this one for a function of that name."""
+        return self.registry.make(
+            self.kind, name, self.recipe, lambda checked: type(self)(checked, self.registry)
+        )
 
     @staticmethod
     def default_name(fn: Any) -> str:
@@ -159,6 +171,10 @@ class Policy:
     def stats(self) -> Stats:
         """Return what the policy has counted. Never blocks a call."""
         raise NotImplementedError
+
+    def durations(self) -> Sketch | None:
+        """Return how long calls took since the start; None for a policy that does not time them."""
+        return None
 
     def reset(self) -> None:
         """Go back to the state of a new policy; counters since the start are kept."""

@@ -28,6 +28,7 @@ class Pace:
         "_half",
         "_least",
         "_old",
+        "_past",
         "_quantile",
         "_recent",
         "_samples",
@@ -41,10 +42,14 @@ class Pace:
         self._samples = samples
         self._least = least
         self._half = window / 2
+        self._past = Sketch()  # what is out of the window: it makes no delay any more
+        self._old = Sketch()
+        self._recent = Sketch()
         self.clear(now)
 
     def clear(self, now: float) -> None:
-        """Forget everything."""
+        """Forget everything, but for :meth:`since_start`."""
+        self._past = self.since_start()
         self._old = Sketch()
         self._recent = Sketch()
         self._since = now
@@ -69,6 +74,10 @@ class Pace:
         self._turn(now)
         return self._old.with_those_of(self._recent)
 
+    def since_start(self) -> Sketch:
+        """Return all durations, those that are older than the window included."""
+        return self._past.with_those_of(self._old).with_those_of(self._recent)
+
     def _turn(self, now: float) -> None:
         """Forget the older half when the current one is over."""
         passed = now - self._since
@@ -76,8 +85,11 @@ class Pace:
             return
         # A clock that went back tells nothing of the time between: the half begins anew.
         if passed >= 0:
-            self._old = self._recent if passed < 2 * self._half else Sketch()
-            self._recent = Sketch()
+            self._past = self._past.with_those_of(self._old)
+            self._old, self._recent = self._recent, Sketch()
+            if passed >= 2 * self._half:
+                self._past = self._past.with_those_of(self._old)
+                self._old = Sketch()
             self._work_out()
         self._since = now
 

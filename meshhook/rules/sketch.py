@@ -44,6 +44,16 @@ class Sketch:
                 return at
         return None
 
+    def slices(self) -> list[tuple[float, int]]:
+        """Return the middle of each slice in seconds, and how many fell into it; ascending.
+
+        The numbers never shrink, and each is of this moment.
+        """
+        return [
+            (math.exp((at + 0.5) * _GROWTH), number)
+            for at, number in sorted(self._slices.copy().items())
+        ]
+
     def with_those_of(self, other: Sketch) -> Sketch:
         """Return a new sketch with the durations of both."""
         both = Sketch()

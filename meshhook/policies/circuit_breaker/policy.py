@@ -30,6 +30,13 @@ from meshhook.rules.sketch import Sketch
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_USUAL = (
+    (State.CLOSED, State.OPEN),
+    (State.OPEN, State.HALF_OPEN),
+    (State.HALF_OPEN, State.OPEN),
+    (State.HALF_OPEN, State.CLOSED),
+)
+
 
 class CircuitBreaker(Policy):
     """A circuit, or with ``key=`` a family of them. Made by :func:`meshhook.circuit_breaker`.
@@ -46,6 +53,7 @@ class CircuitBreaker(Policy):
         self._isolations = 0  # guarded by _lock
         self._isolating = False
         self._sketch = Sketch() if settings.rules.slow_call_duration is not None else None
+        self._transitions: dict[tuple[State, State], int] = {}  # guarded by _lock
         self._gone = NONE_GONE  # replaced under the lock of the family
         self._family: Family[Circuit] | None = None
         if settings.key is not None:
@@ -239,13 +247,18 @@ class CircuitBreaker(Policy):
             phase.open_for = time_open(self.settings, self._name, phase, exc)
 
     def _tell(self, change: Change) -> None:
-        if change.old is not change.phase.state and events.wanted(events.CircuitChanged):
+        old, new = change.old, change.phase.state
+        if old is new:
+            return
+        with self._lock:
+            self._transitions[old, new] = self._transitions.get((old, new), 0) + 1
+        if events.wanted(events.CircuitChanged):
             events.emit(
                 events.CircuitChanged(
                     policy=self.kind,
                     name=self.name,
-                    old=str(change.old),
-                    new=str(change.phase.state),
+                    old=str(old),
+                    new=str(new),
                     reason=change.reason,
                     keyed=self._family is not None,
                 )
@@ -359,6 +372,17 @@ class CircuitBreaker(Policy):
             raise KeyError(f"circuit {self.name!r} has seen no call with key {key!r}")
         with self._lock:
             return circuit_stats(self.name, circuit, now, self._sketch)
+
+    def transitions(self) -> dict[tuple[State, State], int]:
+        """Return how often a circuit went from one state to another since the start.
+
+        Those that every circuit makes are there from the beginning.
+        """
+        return {**dict.fromkeys(_USUAL, 0), **self._transitions}
+
+    def durations(self) -> Sketch | None:
+        """Return how long calls took, of all keys; None without ``slow_call_duration``."""
+        return self._sketch
 
     def describe(self) -> str:
         """Return kind, name and the rules that open it."""

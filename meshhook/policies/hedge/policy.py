@@ -22,6 +22,7 @@ from meshhook.policies.hedge.stats import HedgeStats, Tally
 from meshhook.policy import Policy
 from meshhook.registry import Registry
 from meshhook.rules.pace import Pace
+from meshhook.rules.sketch import Sketch
 from meshhook.stats import Latency
 from meshhook.wording import short
 
@@ -169,6 +170,13 @@ class Hedge(Policy):
             latency=latency,
             **self.tally.read(),
         )
+
+    def durations(self) -> Sketch | None:
+        """Return how long first attempts took since the start; None where the delay is fixed."""
+        if self.pace is None:
+            return None
+        with self._lock:
+            return self.pace.since_start()
 
     def reset(self) -> None:
         """Forget how long calls took of late; counters since the start are kept."""

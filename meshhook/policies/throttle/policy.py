@@ -208,8 +208,11 @@ class Throttle(Policy):
                 raise TypeError(f"throttle {self.name!r} has no key=, so there is none for {key!r}")
             channels = [self._channel]
         elif key is None:
-            # Counted once at most: who leaves between these two is missing for a moment.
-            gone, channels = self._gone, self._family.members()
+            # In this order: who has left since is among the members and not among the gone.
+            members, gone = self._family.members(), self._gone
+            channels = [
+                each for each in members if each.gone_as is None or each.gone_as > gone.number
+            ]
         else:
             found = self._family.find(key)
             if found is None:
