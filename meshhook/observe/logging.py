@@ -126,6 +126,11 @@ _FORMS: Final[dict[type[Event], _Form]] = {
         logging.WARNING,
         "%(policy)s %(policy_name)r: its store failed in %(verb)s with %(error)s",
     ),
+    events.OperatorActed: _Form(
+        "operator_acted",
+        logging.WARNING,
+        "%(policy)s %(policy_name)r: %(action)s by %(author)s",
+    ),
 }
 
 _SUMS: Final[dict[type[Event], _Form]] = {
@@ -160,6 +165,9 @@ _SUMS: Final[dict[type[Event], _Form]] = {
 
 _ENDED_BY_A_CHANGE = (events.CallRejected,)
 """What a circuit that changes its state has done for the time being."""
+
+_JUDGED = (events.CircuitChanged, events.LimitChanged, events.StoreFailed)
+"""The level of these depends on what they tell."""
 
 _CALM_STATES = frozenset({"closed", "half_open"})
 
@@ -211,23 +219,37 @@ class _Logging(Subscription):
         self._scribe.tell_everything()
 
 
+class _Writing(threading.local):
+    """Whether this thread is writing a record."""
+
+    now = False
+
+
 class _Scribe:
     """A listener that writes to one logger."""
 
     def __init__(self, logger: logging.Logger, summary_every: float | None) -> None:
         self._logger = logger
-        self._writing = threading.local()
+        self._writing = _Writing()
         self._warned: dict[tuple[str, str], float] = {}
         self._summaries = None if summary_every is None else Summaries(summary_every)
 
     def __call__(self, event: Event) -> None:
-        form = _FORMS.get(type(event))
-        if form is None or getattr(self._writing, "now", False):
+        kind = type(event)
+        form = _FORMS.get(kind)
+        if form is None or self._writing.now:
             return
         now = time.monotonic()
-        level = self._level(form, event, now)
-        if self._summaries is not None:
-            self._sum_up(self._summaries, event, level, now)
+        level = self._level(event, form, now) if kind in _JUDGED else form.level
+        summaries = self._summaries
+        if summaries is not None:
+            if summaries.is_due(now):
+                self._tell(summaries.due(now))
+            if isinstance(event, events.CircuitChanged):
+                if not event.keyed:
+                    self._tell(summaries.of(event.policy, event.name, _ENDED_BY_A_CHANGE, now))
+            elif level == logging.DEBUG and kind in _SUMS:
+                summaries.add(event, _reason(event), now)
         if self._logger.isEnabledFor(level):
             self._write(form, level, _fields(form, event))
 
@@ -236,14 +258,12 @@ class _Scribe:
         if self._summaries is not None:
             self._tell(self._summaries.everything(time.monotonic()))
 
-    def _level(self, form: _Form, event: Event, now: float) -> int:
+    def _level(self, event: Event, form: _Form, now: float) -> int:
         if isinstance(event, events.CircuitChanged):
             return logging.INFO if event.keyed or event.new in _CALM_STATES else form.level
         if isinstance(event, events.LimitChanged):
             return logging.DEBUG if event.reason == "adaptive" else form.level
-        if isinstance(event, events.StoreFailed):
-            return logging.DEBUG if self._is_repeated(event, now) else form.level
-        return form.level
+        return logging.DEBUG if self._is_repeated(event, now) else form.level
 
     def _is_repeated(self, event: Event, now: float) -> bool:
         at = event.policy, event.name
@@ -254,16 +274,6 @@ class _Scribe:
             self._warned.clear()
         self._warned[at] = now
         return False
-
-    def _sum_up(self, summaries: Summaries, event: Event, level: int, now: float) -> None:
-        """Tell what is due by now, or ends with this event, and count the event itself."""
-        if summaries.is_due(now):
-            self._tell(summaries.due(now))
-        if isinstance(event, events.CircuitChanged):
-            if not event.keyed:
-                self._tell(summaries.of(event.policy, event.name, _ENDED_BY_A_CHANGE, now))
-        elif level == logging.DEBUG and type(event) in _SUMS:
-            summaries.add(event, _reason(event), now)
 
     def _tell(self, summaries: list[Summary]) -> None:
         for each in summaries:
