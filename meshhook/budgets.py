@@ -43,7 +43,6 @@ class BudgetSettings:
 class RetryBudgetStats(Stats):
     """What a budget has seen. ``left`` is how many extra attempts could be made now.
 
-    ``used`` is how many of the last ``ttl`` seconds weigh on it.
     ``usage`` is the share of all that are allowed which was used, in the time that it looks back.
     ``calls`` have been counted since the start; of the extra attempts ``taken`` were reserved,
     ``given_back`` of them not made after all, and ``refused`` are those that it had nothing for.
@@ -58,7 +57,6 @@ class RetryBudgetStats(Stats):
     taken: int
     given_back: int
     refused: int
-    used: int = 0
 
     def health(self) -> tuple[Status, str]:
         """Return whether a call that fails now could not be tried again.
@@ -66,7 +64,7 @@ class RetryBudgetStats(Stats):
         One that nobody has taken from is not exhausted: where nothing is free, there is nothing
         left before the first calls either.
         """
-        if self.used and not self.left:
+        if self.usage and not self.left:
             return Status.DEGRADED, "exhausted"
         return Status.OK, "ok"
 
@@ -197,7 +195,6 @@ class RetryBudget:
                 taken=self._taken,
                 given_back=self._given_back,
                 refused=self._refused,
-                used=self._rule.used(time.monotonic()),
             )
 
     def reset(self) -> None:

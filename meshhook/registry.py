@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from meshhook import forks
 from meshhook.errors import ConfigurationError
+from meshhook.health import Health, PolicyHealth, Status
 from meshhook.settings import differing, wrong
 from meshhook.stats import Stats
 
@@ -262,10 +263,30 @@ class Registry:
         """Return the statistics of every policy. Never blocks a call."""
         return RegistryStats({at: policy.stats() for at, policy in self._policies().items()})
 
+    def health(self) -> Health:
+        """Return how every policy does now, and whether the service is ready.
+
+        The status is the worst of all. ``ready`` is False only while a policy with
+        ``critical=True`` is failing. Never blocks a call, and asks no store.
+        """
+        return Health.of(
+            {f"{kind}/{name}": _health(policy) for (kind, name), policy in self._policies().items()}
+        )
+
     def reset(self) -> None:
         """Reset every policy; their counters since the start are kept."""
         for policy in self:
             policy.reset()
+
+
+def _health(policy: Entry) -> PolicyHealth:
+    critical = bool(getattr(policy.settings, "critical", False))
+    try:
+        status, condition = policy.stats().health()
+    except Exception:
+        # One that cannot be read is no reason to tell nothing of all the others.
+        status, condition = Status.DEGRADED, "unreadable"
+    return PolicyHealth(status=status, condition=condition, critical=critical)
 
 
 Registry.default = Registry()

@@ -29,7 +29,7 @@ from meshhook.registry import Registry
 from meshhook.runtime.aio import ASYNCIO
 from meshhook.runtime.blocking import BLOCKING, run_blocking
 from meshhook.runtime.protocol import Runtime
-from meshhook.runtime.slots import Turn
+from meshhook.runtime.slots import Gauges, Turn
 from meshhook.wording import short
 
 P = ParamSpec("P")
@@ -288,6 +288,8 @@ class Bulkhead(Policy):
             in_use=gauges.in_use,
             waiting=gauges.waiting,
             peak=gauges.peak,
+            max_queue=self._queue(gauges.limit),
+            full=int(self._is_full(gauges)),
             **place.tally.read(),
         )
 
@@ -305,8 +307,21 @@ class Bulkhead(Policy):
             peak=max((each.peak for each in gauges), default=0) or gone.peak,
             keys=len(places),
             evicted=gone.number,
+            max_queue=self._queue(max((each.limit for each in gauges), default=self._limit)),
+            full=sum(map(self._is_full, gauges)),
             **summed((place.tally for place in places), gone),
         )
+
+    def _queue(self, limit: int) -> int:
+        """Return how many calls may wait for one of so many slots."""
+        if not self.settings.waits:
+            return 0
+        most = self.settings.max_queue
+        return limit if most is None else most
+
+    def _is_full(self, gauges: Gauges) -> bool:
+        """Tell whether the next call would be refused."""
+        return gauges.in_use >= gauges.limit and gauges.waiting >= self._queue(gauges.limit)
 
     def longest(self, inner: float) -> float:
         """Return what the inside takes, and the longest wait for a slot."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 
+from meshhook.health import Status
 from meshhook.stats import Stats
 from meshhook.tally import Tally as Counters
 
@@ -18,6 +19,9 @@ class BulkheadStats(Stats):
     after a wait. ``rejected`` calls were refused; ``abandoned`` ones were cancelled or interrupted
     while they waited. For a family (``key=``) all but ``max_concurrent`` and ``peak``, which are
     the highest of any key, are summed up, and counters include those of evicted keys.
+
+    ``max_queue`` is how many calls may wait, and ``full`` how many keys would refuse the next call;
+    without keys it is 1 or 0.
     """
 
     max_concurrent: int
@@ -30,6 +34,18 @@ class BulkheadStats(Stats):
     abandoned: int
     keys: int | None = None
     evicted: int = 0
+    max_queue: int = 0
+    full: int = 0
+
+    def health(self) -> tuple[Status, str]:
+        """Return whether the next call would be refused, or have to wait."""
+        if self.full and self.full == (self.keys or 1):
+            return Status.FAILING, "full"
+        if self.full:
+            return Status.DEGRADED, "partly_full"
+        if self.waiting or (self.keys is None and self.in_use >= self.max_concurrent):
+            return Status.DEGRADED, "busy"
+        return Status.OK, "ok"
 
 
 class Tally(Counters):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from meshhook.health import Status
 from meshhook.stats import Stats
 from meshhook.tally import Tally as Counters
 
@@ -23,6 +24,10 @@ class ChaosStats(Stats):
     latencies: int
     faults: int
     results: int
+
+    def health(self) -> tuple[Status, str]:
+        """Return whether it may strike: whoever looks for what is wrong has to see that."""
+        return (Status.DEGRADED, "active") if self.active else (Status.OK, "ok")
 
 
 class Tally(Counters):

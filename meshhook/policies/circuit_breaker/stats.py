@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from meshhook.health import Status
 from meshhook.rules.breaker import Circuit, Gone
 from meshhook.rules.phases import Closed, HalfOpen, Open, State
 from meshhook.rules.sketch import Sketch
@@ -17,6 +18,17 @@ _GRAVITY = (
     State.DISABLED,
     State.CLOSED,
 )
+
+
+_REFUSING = frozenset({str(State.FORCED_OPEN), str(State.OPEN)})
+_STATUS = {
+    State.CLOSED: Status.OK,
+    State.METRICS_ONLY: Status.OK,
+    State.DISABLED: Status.DEGRADED,
+    State.HALF_OPEN: Status.DEGRADED,
+    State.OPEN: Status.FAILING,
+    State.FORCED_OPEN: Status.FAILING,
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +53,8 @@ class BreakerStats(Stats):
     ``calls`` are those that were admitted and have ended: successes + failures + ignored.
     ``seconds_in_state`` is for how long the circuit has been in its ``state``. For a family
     (``key=``) counters are summed up, those of evicted circuits included, ``state`` is the gravest
-    one, ``states`` says how many circuits are in each, and ``window`` is None.
+    one, ``states`` says how many circuits are in each, ``retry_after`` is the soonest, and
+    ``window`` is None.
     """
 
     state: str
@@ -59,6 +72,19 @@ class BreakerStats(Stats):
     latency: Latency | None
     states: dict[str, int] | None = None
     evicted: int = 0
+
+    def health(self) -> tuple[Status, str]:
+        """Return the state, as far as calls are refused; a family fails when all circuits do.
+
+        An open circuit whose time is over lets the next call try. If it counted as failing, a
+        service that gets no calls while it is not ready would never be ready again.
+        """
+        if self.states is not None and len(self.states.keys() - _REFUSING) > 0:
+            if self.state in _REFUSING:
+                return Status.DEGRADED, "partly_open"
+        elif self.state == State.OPEN and self.retry_after == 0:
+            return Status.DEGRADED, "trial_due"
+        return _STATUS[State(self.state)], self.state
 
 
 def circuit_stats(name: str, circuit: Circuit, now: float, sketch: Sketch | None) -> BreakerStats:
@@ -122,7 +148,14 @@ def family_stats(
         rejected=gone.rejected + sum(circuit.rejected for circuit in circuits),
         opened=gone.opened + sum(circuit.opened for circuit in circuits),
         consecutive_failures=max((_streak(each.phase) for each in circuits), default=0),
-        retry_after=None,
+        retry_after=min(
+            (
+                max(0.0, phase.remaining(now))
+                for phase in (each.phase for each in circuits)
+                if isinstance(phase, Open)
+            ),
+            default=None,
+        ),
         last_failure=next((each.last_failure for each in circuits if each.last_failure), None),
         window=None,
         latency=None if sketch is None else Latency.of(sketch),

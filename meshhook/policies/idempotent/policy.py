@@ -264,7 +264,7 @@ class Idempotent(Policy):
 
     def store_failed(self, verb: str, error: StoreError) -> None:
         """Count a failure of the store, and tell of it."""
-        self.counters.add("store_errors")
+        self.counters.store_failed()
         if events.wanted(events.StoreFailed):
             events.emit(
                 events.StoreFailed(

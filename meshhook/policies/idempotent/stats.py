@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+import time
 from typing import Any
 
 from meshhook import guard
+from meshhook.health import Status
 from meshhook.stats import Stats
+
+RECENT = 30.0
+"""For so many seconds after its last failure a store counts as failing."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +23,7 @@ class IdempotentStats(Stats):
     that was cancelled while it waited for another is none of them. Of all calls, ``waited`` have
     waited for another execution and ``unprotected`` ran without the store; ``store_errors`` counts
     failures of the store, of which one call may see several. ``running`` are being executed now.
+    ``since_store_error`` is how many seconds ago the store last failed, None if it never did.
     """
 
     calls: int
@@ -30,6 +36,16 @@ class IdempotentStats(Stats):
     unprotected: int
     store_errors: int
     running: int
+    since_store_error: float | None = None
+
+    def health(self) -> tuple[Status, str]:
+        """Return whether the store has failed of late. It never fails the service as a whole.
+
+        If it did, all instances would go when the store goes.
+        """
+        if self.since_store_error is not None and self.since_store_error < RECENT:
+            return Status.DEGRADED, "store_failing"
+        return Status.OK, "ok"
 
 
 class Counters:
@@ -44,6 +60,7 @@ class Counters:
         self.waited = 0
         self.unprotected = 0
         self.store_errors = 0
+        self.store_failed_at: float | None = None
         self.started = 0
         self.renew_locks()
 
@@ -56,6 +73,11 @@ class Counters:
         """Add to a counter that no other method writes."""
         with self._lock:
             setattr(self, counter, getattr(self, counter) + amount)
+
+    def store_failed(self) -> None:
+        """Count a failure of the store, and remember when it was."""
+        self.store_failed_at = time.monotonic()
+        self.add("store_errors")
 
     def replay(self) -> None:
         """Count a call that was answered with a recorded result."""
@@ -73,13 +95,16 @@ class Counters:
         """Read all counters."""
         values: dict[str, Any] = vars(self).copy()
         del values["_lock"]
-        started = values.pop("started")
+        started, failed_at = values.pop("started"), values.pop("store_failed_at")
         ended = values["executed"] + values["released"] + values["lost"]
         return IdempotentStats(
             policy=policy,
             name=name,
             calls=ended + values["replayed"] + values["rejected"],
             running=max(0, started - ended),
+            since_store_error=(
+                None if failed_at is None else max(0.0, time.monotonic() - failed_at)
+            ),
             **values,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from meshhook.health import Status
 from meshhook.stats import Stats
 from meshhook.tally import Tally as Counters
 
@@ -34,6 +35,12 @@ class RateLimitStats(Stats):
     reset_after: float | None
     keys: int | None = None
     evicted: int = 0
+
+    def health(self) -> tuple[Status, str]:
+        """Return whether the next call has to wait. A limit that is kept is never failing."""
+        if self.waiting or self.remaining == 0:
+            return Status.DEGRADED, "limited"
+        return Status.OK, "ok"
 
 
 class Tally(Counters):

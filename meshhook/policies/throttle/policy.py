@@ -223,10 +223,10 @@ class Throttle(Policy):
     def _stats(self, channels: list[Channel], gone: Gone) -> ThrottleStats:
         now = time.monotonic()
         requests = accepted = 0
-        chance = 0.0
+        chances = []
         for channel in channels:
             with self._lock:
-                chance = max(chance, channel.chance(now))
+                chances.append(channel.chance(now))
                 totals = channel.totals()
             requests += totals[0]
             accepted += totals[1]
@@ -243,8 +243,9 @@ class Throttle(Policy):
             rejected=gone.rejected + sum(each.rejected for each in channels),
             window_requests=requests,
             window_accepted=accepted,
-            chance=chance,
+            chance=max(chances, default=0.0),
             evicted=gone.number,
+            lowest_chance=min(chances, default=0.0),
         )
 
     def describe(self) -> str:

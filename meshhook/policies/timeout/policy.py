@@ -316,6 +316,7 @@ class Timeout(Policy):
             mode=self.settings.mode,
             abandoned=self.abandoned.running,
             abandoned_total=self.abandoned.total,
+            max_abandoned=self.settings.max_abandoned,
             **self.tally.read(),
         )
 
