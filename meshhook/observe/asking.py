@@ -51,7 +51,9 @@ class Asking:
         for _ in range(fresh):
             self._start()
         wait(futures.values(), max(0.0, end - time.monotonic()))
-        return {key: self._answer(key, future) for key, future in futures.items()}
+        with self._lock:
+            self._withdraw(set(futures.values()))
+        return {key: _answer(future) for key, future in futures.items()}
 
     def _put(self, key: Any, ask: Callable[[], Any]) -> Future[Any]:
         """Put a question, unless it is open still: then wait for that answer. Under the lock."""
@@ -82,7 +84,7 @@ class Asking:
     def _ask(self, key: Any, ask: Callable[[], Any], future: Future[Any]) -> None:
         try:
             answer, error = ask(), None
-        except BaseException as raised:  # noqa: BLE001 - whoever waits gets it
+        except BaseException as raised:
             answer, error = None, raised
         with self._lock:
             self._open.pop(key, None)
@@ -91,13 +93,18 @@ class Asking:
         else:
             future.set_exception(error)
 
-    def _answer(self, key: Any, future: Future[Any]) -> Any:
-        with self._lock:
-            if future.cancel():
-                self._open.pop(key, None)
-        if not future.done():
-            return NotInTimeError(asked=True)
-        try:
-            return future.exception() or future.result()
-        except CancelledError:
-            return NotInTimeError(asked=False)
+    def _withdraw(self, futures: set[Future[Any]]) -> None:
+        """Take back what nobody has begun to ask. Under the lock."""
+        gone = {future for future in futures if future.cancel()}
+        if gone:
+            self._queue = deque(each for each in self._queue if each[2] not in gone)
+            self._open = {key: future for key, future in self._open.items() if future not in gone}
+
+
+def _answer(future: Future[Any]) -> Any:
+    if not future.done():
+        return NotInTimeError(asked=True)
+    try:
+        return future.exception() or future.result()
+    except CancelledError:
+        return NotInTimeError(asked=False)

@@ -6,7 +6,6 @@ that it should have, no number beyond all measure, and text that does nothing to
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
