@@ -1,0 +1,246 @@
+"""The endpoints as an ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeAlias
+from urllib.parse import parse_qsl
+
+from meshhook.colour import is_async
+from meshhook.observe.web import routes
+from meshhook.observe.web.conversation import Conversation, broke_off
+from meshhook.observe.web.endpoints import BODY_LIMIT, BUSY, TOO_MANY, Endpoints, Visit
+from meshhook.observe.web.exchange import Answer, Request, refused
+from meshhook.observe.web.security import AsyncAuthorize, Authorize, ask, ask_async
+from meshhook.observe.web.wish import Wish
+from meshhook.registry import Registry
+
+Message: TypeAlias = MutableMapping[str, Any]
+Scope: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+
+STALLED = 30.0
+"""A client that takes nothing for so many seconds is told nothing more."""
+
+BODY_WITHIN = 10.0
+READERS = 2
+"""So many threads read statistics; the loop itself never does, for there may be thousands."""
+
+
+class AsgiApp:
+    """What :func:`asgi_app` returns: call it as ASGI says, and ``close()`` it to end streams."""
+
+    def __init__(self, endpoints: Endpoints) -> None:
+        self._endpoints = endpoints
+        self._pool: tuple[int, ThreadPoolExecutor] | None = None
+
+    def close(self) -> None:
+        """End all streams, and stop to listen to events."""
+        self._endpoints.close()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close"})
+        else:
+            await self._serve(scope, receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        while (await receive())["type"] != "lifespan.shutdown":
+            await send({"type": "lifespan.startup.complete"})
+        self.close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = await _body(receive) if scope["method"] == "POST" else b""
+        if body is None:
+            return
+        request = _request(scope, body)
+        answer = await self._answer(request)
+        if answer.stream is not None and request.method != "HEAD":
+            await self._stream(answer, answer.stream, receive, send)
+            return
+        await _start(send, answer)
+        body = b"" if request.method == "HEAD" else answer.body
+        await send({"type": "http.response.body", "body": body})
+
+    async def _answer(self, request: Request) -> Answer:
+        visit = self._endpoints.examine(request)
+        if not isinstance(visit, Visit):
+            return visit
+        author = None
+        if visit.authorize is not None:
+            author = await _who_asks(visit.authorize, request)
+        if visit.match.route is routes.LIVE:
+            return visit.answer()  # however busy the threads are
+        return await self._in_thread(visit.answer, author)
+
+    async def _in_thread(self, work: Callable[..., Any], *args: Any) -> Any:
+        pool, pid = self._pool, os.getpid()
+        if pool is None or pool[0] != pid:
+            # A forked child has no threads of its parent's.
+            threads = ThreadPoolExecutor(READERS, thread_name_prefix="meshhook-web")
+            pool = self._pool = (pid, threads)
+        return await asyncio.get_running_loop().run_in_executor(pool[1], work, *args)
+
+    async def _stream(self, answer: Answer, wish: Wish, receive: Receive, send: Send) -> None:
+        loop, ready = asyncio.get_running_loop(), asyncio.Event()
+
+        def wake() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(ready.set)
+
+        talk = self._endpoints.converse(wish, wake)
+        if talk is None:
+            busy = refused(503, TOO_MANY, BUSY)
+            await _start(send, busy)
+            await send({"type": "http.response.body", "body": busy.body})
+            return
+        gone = loop.create_task(_until_gone(receive))
+        telling = loop.create_task(self._tell(talk, ready, answer, send))
+        try:
+            await asyncio.wait({gone, telling}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            talk.close()
+            gone.cancel()
+            telling.cancel()
+            await asyncio.gather(gone, telling, return_exceptions=True)
+
+    async def _tell(
+        self, talk: Conversation, ready: asyncio.Event, answer: Answer, send: Send
+    ) -> None:
+        try:
+            await _start(send, answer)
+            await _send_in_time(send, await self._in_thread(talk.begin))
+            while not talk.is_over:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(talk.pause()):
+                        await ready.wait()
+                if ready.is_set():
+                    await asyncio.sleep(talk.rest())
+                    ready.clear()
+                heavy = talk.reads_statistics
+                told = await self._in_thread(talk.next) if heavy else talk.next()
+                if told:
+                    await _send_in_time(send, told)
+            await send({"type": "http.response.body", "body": b""})
+        except OSError:
+            pass  # the client is gone, or takes nothing
+        except Exception as error:
+            broke_off(error)
+
+
+async def _start(send: Send, answer: Answer) -> None:
+    headers = [
+        (name.lower().encode("latin-1"), value.encode("latin-1"))
+        for name, value in answer.all_headers()
+    ]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+
+
+async def _send_in_time(send: Send, told: bytes) -> None:
+    async with asyncio.timeout(STALLED):
+        await send({"type": "http.response.body", "body": told, "more_body": True})
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _who_asks(authorize: Any, request: Request) -> str | None:
+    if is_async(authorize):
+        return await ask_async(authorize, request)
+    # It may look into a database, so it does not hold up the loop.
+    return await asyncio.to_thread(ask, authorize, request)
+
+
+async def _body(receive: Receive) -> bytes | None:
+    """Read the body, and no more than what is sure to be too much; None if the client is gone."""
+    body = b""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(BODY_WITHIN):
+            while len(body) <= BODY_LIMIT:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    return None
+                body += message.get("body", b"")
+                if not message.get("more_body", False):
+                    break
+    return body
+
+
+def _request(scope: Scope, body: bytes) -> Request:
+    root = scope.get("root_path", "").rstrip("/")
+    path = scope["path"]
+    if root and (path == root or path.startswith(f"{root}/")):
+        path = path[len(root) :]
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]},{value}" if name in headers else value
+    client = scope.get("client")
+    return Request(
+        method=scope["method"],
+        path=path,
+        root=root,
+        query=dict(parse_qsl(scope.get("query_string", b"").decode("latin-1"))),
+        headers=headers,
+        client=client[0] if client else None,
+        body=body,
+    )
+
+
+def asgi_app(
+    registry: Registry | None = None,
+    *,
+    authorize: Authorize | AsyncAuthorize | None = None,
+    authorize_read: Authorize | AsyncAuthorize | None = None,
+    dashboard: bool = True,
+    fleet: Any = (),
+    hosts: Iterable[str] | None = None,
+    trust_forwarded: bool = False,
+    max_streams: int = 100,
+) -> AsgiApp:
+    """Return the endpoints as an ASGI application, to be mounted in FastAPI, Starlette or alone.
+
+    Args:
+        registry: whose policies are shown. Default ``meshhook.registry``.
+        authorize: who may change something: a function of the request (``method``, ``path``,
+            ``headers`` by name in lower case, ``client``), sync or async, that returns the name
+            of who acts, or None for nobody who may. Without it nothing can be changed.
+        authorize_read: the same for reading. Without it everybody may read who reaches the
+            endpoints. The probes ``/health/live`` and ``/health/ready`` are open in any case.
+        dashboard: whether the page is served at ``/``.
+        fleet: the URLs of other processes to show at ``/fleet``.
+        hosts: which names the ``Host`` of a request may have, without ports. Default all.
+        trust_forwarded: whether ``X-Forwarded-Host`` comes from a proxy of yours and can be
+            trusted.
+        max_streams: so many clients may follow the events at a time.
+
+    Raises:
+        ConfigurationError: for settings that cannot be used, naming the argument and what to
+            write instead.
+
+    Safe to share between threads, tasks and event loops.
+    """
+    return AsgiApp(
+        Endpoints(
+            registry,
+            authorize=authorize,
+            authorize_read=authorize_read,
+            dashboard=dashboard,
+            fleet=fleet,
+            hosts=hosts,
+            trust_forwarded=trust_forwarded,
+            max_streams=max_streams,
+            may_be_async=True,
+        )
+    )

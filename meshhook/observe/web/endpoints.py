@@ -1,0 +1,337 @@
+"""The endpoints: what each request is answered, whatever carries it.
+
+:meth:`Endpoints.examine` decides without waiting what a request is: refused, or a visit that needs
+the word of an ``authorize`` callable, which may be async. :meth:`Visit.answer` then reads what is
+asked for. That may take a while where there are many policies, so an event loop has it done by a
+thread; it never waits for a store or for a call.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+from urllib.parse import quote
+
+from meshhook import events
+from meshhook.errors import ConfigurationError
+from meshhook.observe.control import Control
+from meshhook.observe.feed import Feed
+from meshhook.observe.snapshot import Snapshots, instance
+from meshhook.observe.web import files, routes, security
+from meshhook.observe.web.conversation import Conversation
+from meshhook.observe.web.exchange import JSON, Answer, Request, refused, told
+from meshhook.observe.web.wish import Wish
+from meshhook.registry import Registry
+from meshhook.settings import count, wrong
+
+BODY_LIMIT: Final = 4096
+LONGEST: Final = 30 * 24 * 3600
+"""The most seconds for which something can be done; who means longer leaves it out."""
+
+BUSY: Final = ("Retry-After", "5")
+TOO_MANY: Final = "too many clients follow the events already; max_streams= tells how many may"
+_PROBES: Final = frozenset({routes.LIVE, routes.READY})
+
+_log = logging.getLogger("meshhook.web")
+
+
+class Visit(NamedTuple):
+    """A request that may be answered, once ``authorize`` has said who asks."""
+
+    endpoints: Endpoints
+    request: Request
+    match: routes.Match
+    authorize: Any
+    """Whom to ask first, a function or an async one; None where everybody may."""
+
+    def answer(self, author: str | None = None) -> Answer:
+        """Answer the request; ``author`` is who asks, where somebody was asked."""
+        if self.authorize is not None and author is None:
+            return self.endpoints.turn_away(self)
+        try:
+            return self.endpoints.reply(self, author)
+        except Exception as error:
+            _log.error(
+                "a request for %s could not be answered: %s",
+                self.match.route.path,
+                security.whereabouts(error),
+            )
+            return refused(500, "this could not be answered; the log says where it failed")
+
+
+class Endpoints:
+    """The endpoints over one registry, with the feed and the control that they share."""
+
+    def __init__(
+        self,
+        registry: Registry | None,
+        *,
+        authorize: Any,
+        authorize_read: Any,
+        dashboard: bool,
+        fleet: Any,
+        hosts: Any,
+        trust_forwarded: bool,
+        max_streams: int,
+        may_be_async: bool,
+    ) -> None:
+        self.registry = Registry.given(registry)
+        self._authorize = security.checked_authorize(
+            "authorize", authorize, may_be_async=may_be_async
+        )
+        self._authorize_read = security.checked_authorize(
+            "authorize_read", authorize_read, may_be_async=may_be_async
+        )
+        self._gate = security.Gate(security.checked_hosts(hosts), trust_forwarded=trust_forwarded)
+        self._dashboard = dashboard
+        self._fleet = _fleet_of(fleet)
+        self.max_streams = count("max_streams", max_streams)
+        self.feed = Feed()
+        self.control = Control(self.registry)
+        self.snapshots = Snapshots(self.registry, self.control)
+        self._lock = threading.RLock()
+        self._streams: set[Conversation] = set()  # guarded by _lock
+        self.closing = threading.Event()
+        self.feed.start()
+
+    def close(self) -> None:
+        """End all streams, and stop to listen. What is asked for later is answered still."""
+        with self._lock:
+            self.closing.set()
+            streams = list(self._streams)
+        for each in streams:
+            each.wake()
+        self.feed.close()
+
+    # What a request is.
+
+    def examine(self, request: Request) -> Answer | Visit:
+        """Tell what a request is: one that is refused, or one to answer."""
+        foreign = self._gate.refuses(request)
+        if foreign is not None:
+            return foreign
+        method = "GET" if request.method == "HEAD" else request.method
+        match = routes.match(method, request.path or "/")
+        if match is None or (match.route in (routes.INDEX, routes.STATIC) and not self._dashboard):
+            return refused(404, "there is no such path")
+        if match.route.method != method:
+            return refused(405, "this path cannot be used so", ("Allow", routes.allowed(match)))
+        if match.route is routes.ACT:
+            return self._examine_act(request, match)
+        authorize = None if match.route in _PROBES else self._authorize_read
+        return Visit(self, request, match, authorize)
+
+    def _examine_act(self, request: Request, match: routes.Match) -> Answer | Visit:
+        if self._authorize is None:
+            return refused(403, security.NOBODY_MAY)
+        if len(request.body) > BODY_LIMIT:
+            return refused(413, f"the body may have {BODY_LIMIT} bytes at the most")
+        foreign = self._gate.refuses_to_act(request)
+        if foreign is not None:
+            return foreign
+        return Visit(self, request, match, self._authorize)
+
+    def turn_away(self, visit: Visit) -> Answer:
+        """Answer to somebody who was not let in."""
+        return security.denied(visit.request)
+
+    def reply(self, visit: Visit, author: str | None) -> Answer:
+        """Answer a request of somebody who was let in."""
+        return _REPLIES[visit.match.route](self, visit.request, visit.match.parts, author)
+
+    # What is answered.
+
+    def _index(self, request: Request, _parts: tuple[str, ...], _author: str | None) -> Answer:
+        if not request.path and request.root:
+            # The page names its parts from where it stands, so its address has to end in a slash.
+            last = quote(request.root.rpartition("/")[2])
+            return Answer(status=308, headers=(("Location", f"{last}/"),))
+        page = files.served("index.html", request.headers.get("if-none-match", ""))
+        return page or refused(404, "the page is not installed")
+
+    def _static(self, request: Request, parts: tuple[str, ...], _author: str | None) -> Answer:
+        file = files.served(parts[0], request.headers.get("if-none-match", ""))
+        return file or refused(404, "there is no such file")
+
+    def _live(self, _request: Request, _parts: tuple[str, ...], _author: str | None) -> Answer:
+        return told({"status": "alive"})
+
+    def _ready(self, _request: Request, _parts: tuple[str, ...], _author: str | None) -> Answer:
+        health = self.registry.health().to_dict()
+        short: dict[str, Any] = {"status": health["status"], "ready": health["ready"]}
+        if self._authorize_read is None:
+            # A probe has no name; what it may not read otherwise, it is not told here.
+            at_fault = [at for at, one in health["policies"].items() if one["status"] == "failing"]
+            short["failing"] = at_fault
+        return told(short, 200 if short["ready"] else 503)
+
+    def _health(self, _request: Request, _parts: tuple[str, ...], _author: str | None) -> Answer:
+        return told(self.registry.health().to_dict())
+
+    def _metrics(self, request: Request, _parts: tuple[str, ...], _author: str | None) -> Answer:
+        from meshhook.observe.prometheus import exposition
+
+        try:
+            body, media_type = exposition(self.registry, request.headers.get("accept", ""))
+        except ImportError:
+            return refused(
+                501, "metrics need prometheus_client: pip install 'meshhook[prometheus]'"
+            )
+        return Answer(headers=(("Content-Type", media_type),), body=body)
+
+    def _policies(self, _request: Request, _parts: tuple[str, ...], _author: str | None) -> Answer:
+        health = self.registry.health().to_dict()
+        return told(
+            {
+                "instance": instance(),
+                "health": {"status": health["status"], "ready": health["ready"]},
+                "policies": self.snapshots.policies(),
+            }
+        )
+
+    def _policy(self, _request: Request, parts: tuple[str, ...], _author: str | None) -> Answer:
+        kind, name = parts
+        found = self.snapshots.one(kind, name) or self.snapshots.one(kind, name.removesuffix("/"))
+        return told(found) if found is not None else refused(404, "there is no such policy")
+
+    def _act(self, request: Request, parts: tuple[str, ...], author: str | None) -> Answer:
+        kind, name, action = parts
+        before = self.snapshots.one(kind, name)
+        if before is None:
+            return refused(404, "there is no such policy")
+        if action not in before["actions"]:
+            return refused(400, f"what can be done here: {', '.join(before['actions'])}")
+        try:
+            seconds = _seconds_in(request.body)
+            self.control.act(kind, name, action, seconds=seconds, author=author or "")
+        except LookupError:
+            return refused(404, "there is no such policy")
+        except _BadBodyError as error:
+            return refused(400, str(error))
+        except ConfigurationError:
+            return refused(409, "this cannot be done to this policy, or not for so long")
+        return told(self.snapshots.one(kind, name) or before)
+
+    def _events(self, request: Request, _parts: tuple[str, ...], _author: str | None) -> Answer:
+        kinds = None
+        if request.query.get("kinds"):
+            kinds = tuple(kind.strip() for kind in request.query["kinds"].split(","))
+            known = known_events()
+            if not known.keys() >= set(kinds):
+                return refused(400, f"kinds may name these: {', '.join(sorted(known))}")
+        if request.query.get("recent") or JSON in request.headers.get("accept", ""):
+            return told({"instance": instance(), "events": self.recent(kinds)})
+        if self.closing.is_set():
+            return refused(503, "the server stops", BUSY)
+        return Answer(
+            headers=(("Content-Type", "text/event-stream"), ("X-Accel-Buffering", "no")),
+            stream=Wish(kinds, request.query.get("stats", "") not in ("", "0")),
+        )
+
+    def _fleet_table(
+        self, _request: Request, _parts: tuple[str, ...], _author: str | None
+    ) -> Answer:
+        if self._fleet is None:
+            return refused(404, "no fleet= was given, so only this process is known here")
+        return told(self._fleet.read())
+
+    # Streams.
+
+    @property
+    def greeting(self) -> dict[str, Any]:
+        """What every client of the stream is told first, but for what has happened."""
+        return {
+            "instance": instance(),
+            "can_act": self._authorize is not None,
+            "fleet": self._fleet is not None,
+        }
+
+    def recent(self, kinds: tuple[str, ...] | None) -> list[dict[str, Any]]:
+        """Return the notable things that happened of late, oldest first."""
+        return [each for each in self.feed.recent() if kinds is None or each["event"] in kinds]
+
+    def converse(self, wish: Wish, wake: Callable[[], object]) -> Conversation | None:
+        """Begin to tell a client; None if there are too many. ``wake`` is called on any thread."""
+        with self._lock:
+            if self.closing.is_set() or len(self._streams) >= self.max_streams:
+                return None
+            talk = Conversation(self, wish, wake)
+            self._streams.add(talk)
+        return talk
+
+    def part(self, talk: Conversation) -> None:
+        """Forget a client."""
+        with self._lock:
+            self._streams.discard(talk)
+
+    @property
+    def streams(self) -> int:
+        """How many clients are being told."""
+        return len(self._streams)
+
+
+_Reply = Callable[[Endpoints, Request, tuple[str, ...], "str | None"], Answer]
+_REPLIES: Final[Mapping[routes.Route, _Reply]] = {
+    routes.INDEX: Endpoints._index,
+    routes.STATIC: Endpoints._static,
+    routes.HEALTH: Endpoints._health,
+    routes.LIVE: Endpoints._live,
+    routes.READY: Endpoints._ready,
+    routes.METRICS: Endpoints._metrics,
+    routes.POLICIES: Endpoints._policies,
+    routes.POLICY: Endpoints._policy,
+    routes.ACT: Endpoints._act,
+    routes.EVENTS: Endpoints._events,
+    routes.FLEET: Endpoints._fleet_table,
+}
+assert len(_REPLIES) == len(routes.ROUTES)  # noqa: S101
+
+
+def known_events() -> dict[str, type[events.Event]]:
+    """Return the kinds of events by the names that a client may ask for."""
+    kinds = [kind for kind in vars(events).values() if isinstance(kind, type)]
+    return {
+        events.event_name(kind): kind
+        for kind in kinds
+        if issubclass(kind, events.Event) and kind is not events.Event
+    }
+
+
+def _fleet_of(fleet: Any) -> Any:
+    if hasattr(fleet, "read"):
+        return fleet
+    if isinstance(fleet, str):
+        raise wrong("fleet", fleet, "a list of URLs")
+    if not fleet:
+        return None
+    from meshhook.observe.fleet import Fleet
+
+    return Fleet(fleet)
+
+
+class _BadBodyError(Exception):
+    """What was posted cannot be used. What it says never repeats what was sent."""
+
+
+def _seconds_in(body: bytes) -> float | None:
+    """Return for how many seconds something shall be done; None for until it is undone."""
+    if not body.strip():
+        return None
+    try:
+        posted = json.loads(body)
+    except (ValueError, RecursionError):
+        raise _BadBodyError("the body is no JSON") from None
+    if not isinstance(posted, dict) or posted.keys() - {"seconds"}:
+        raise _BadBodyError('the body may be {"seconds": 60}, or empty, and nothing else')
+    seconds = posted.get("seconds")
+    if seconds is None:
+        return None
+    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool):
+        raise _BadBodyError("seconds must be a number")
+    if not 0 < seconds <= LONGEST or not math.isfinite(seconds):
+        raise _BadBodyError(f"seconds must be more than 0, and {LONGEST} at the most")
+    return float(seconds)

@@ -1,0 +1,182 @@
+"""A small HTTP server over the standard library's, for the endpoints of one process.
+
+Each connection carries one request and has a thread, of which there are so many and no more. A
+request has to be there after some seconds, however slowly it comes, and a client has to take what
+it asked for. Nothing is written to stderr.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import socket
+import socketserver
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final
+from wsgiref.handlers import SimpleHandler
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+from meshhook.observe.web.exchange import refused
+from meshhook.observe.web.security import whereabouts
+
+REQUEST_WITHIN: Final = 10.0
+TAKEN_WITHIN: Final = 10.0
+_log = logging.getLogger("meshhook.web")
+
+
+class _InTime(io.RawIOBase):
+    """What a client sends; all of it has to come within the time that one request may take."""
+
+    def __init__(self, connection: socket.socket, monotonic: Callable[[], float]) -> None:
+        self._connection = connection
+        self._monotonic = monotonic
+        self._until = monotonic() + REQUEST_WITHIN
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left = self._until - self._monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._connection.settimeout(left)
+        try:
+            return self._connection.recv_into(buffer)
+        finally:
+            self._connection.settimeout(TAKEN_WITHIN)
+
+
+class _Answering(SimpleHandler):
+    """Runs the application for one request."""
+
+    server_software = "meshhook"
+    os_environ: Final = {}  # the environment of the process is nobody's business
+    wsgi_file_wrapper = None
+
+    def log_exception(self, exc_info: Any) -> None:
+        """Tell the log, without the text; a client that has left is not worth a word."""
+        if not isinstance(exc_info[1], OSError):
+            _log.error("a request could not be answered: %s", whereabouts(exc_info[1]))
+
+    def error_output(self, _environ: Any, start_response: Callable[..., Any]) -> list[bytes]:
+        """Answer that something went wrong, and not what."""
+        answer = refused(500, "this could not be answered; the log says where it failed")
+        start_response("500 Internal Server Error", answer.all_headers())
+        return [answer.body]
+
+
+class Handler(WSGIRequestHandler):
+    """Reads one request of one connection."""
+
+    server: HttpServer
+    server_version = "meshhook"
+    sys_version = ""
+
+    def setup(self) -> None:
+        """Take the connection."""
+        super().setup()
+        self.connection.settimeout(TAKEN_WITHIN)
+        self.rfile.close()
+        self.rfile = io.BufferedReader(_InTime(self.connection, self.server.monotonic))
+
+    def handle(self) -> None:
+        """Answer one request."""
+        self.raw_requestline = self.rfile.readline(65537)
+        if len(self.raw_requestline) > 65536:  # noqa: PLR2004 - as the base has it
+            self.requestline = self.request_version = self.command = ""
+            self.send_error(414)
+        elif self.raw_requestline and self.parse_request():
+            handler = _Answering(
+                self.rfile, self.wfile, io.StringIO(), self.get_environ(), multithread=True
+            )
+            handler.http_version = "1.0"
+            handler.run(self.server.application)
+
+    def get_environ(self) -> dict[str, Any]:
+        """Return the request as WSGI wants it, without names that could be taken for others."""
+        for name in [name for name in self.headers if "_" in name]:
+            del self.headers[name]
+        return super().get_environ()
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Answer that the request is none, without repeating it."""
+        self.close_connection = True
+        answer = refused(code, "this is no request that can be read")
+        self.send_response(code)
+        for name, value in answer.all_headers():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(answer.body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the base
+        """Say nothing."""
+
+
+class HttpServer(socketserver.ThreadingMixIn, WSGIServer):
+    """Listens, and gives each connection a thread, as long as there are not too many."""
+
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 64
+    # On Windows this would let two servers listen on one port.
+    allow_reuse_address = os.name == "posix"
+
+    def __init__(
+        self,
+        address: tuple[str, int],
+        application: Any,
+        max_threads: int,
+        # Captured on purpose: clients take real time.
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.monotonic = monotonic
+        self._places = threading.BoundedSemaphore(max_threads)
+        family, *_, found = socket.getaddrinfo(
+            *address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        self.address_family = family
+        super().__init__(found[:2], Handler)  # type: ignore[arg-type]
+        self.application = application
+
+    def server_bind(self) -> None:
+        """Bind, without asking a name server for the name of this host."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
+        self.setup_environ()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Have a thread answer, or say that all are taken."""
+        if not self._places.acquire(blocking=False):
+            self._turn_away(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            self._places.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer, in the thread, and free the place."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._places.release()
+
+    def _turn_away(self, request: Any) -> None:
+        answer = refused(503, "too many requests at a time", ("Retry-After", "5"))
+        head = "".join(f"{name}: {value}\r\n" for name, value in answer.all_headers())
+        try:
+            request.setblocking(False)
+            request.send(
+                b"HTTP/1.0 503 Service Unavailable\r\n%b\r\n" % head.encode() + answer.body
+            )
+        except OSError:
+            pass
+        finally:
+            self.shutdown_request(request)
+
+    def handle_error(self, _request: Any, _client_address: Any) -> None:
+        """Say nothing of clients that leave or are too slow."""

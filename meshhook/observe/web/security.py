@@ -1,0 +1,172 @@
+"""Who may ask: which hosts and sites, and whom ``authorize`` lets in.
+
+A browser sends requests for any page that asks it to. So a request that changes something must come
+from a page of ours, or from no page at all: the browser says so itself (``Sec-Fetch-Site``,
+``Origin``), and what a foreign form can send (no JSON, no header of ours) is not enough. And where
+only names of this machine are expected in ``Host``, a foreign name that was made to point here (DNS
+rebinding) reads nothing.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import traceback
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final, TypeAlias
+from urllib.parse import urlsplit
+
+from meshhook.colour import is_async
+from meshhook.observe.web.exchange import JSON, Answer, Request, refused
+from meshhook.settings import function, wrong
+
+Authorize: TypeAlias = Callable[[Request], "str | None"]
+AsyncAuthorize: TypeAlias = Callable[[Request], Awaitable["str | None"]]
+
+LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+HEADER, HEADER_VALUE = "X-Meshhook", "act"
+
+_LONGEST_AUTHOR = 100
+_log = logging.getLogger("meshhook.web")
+
+NOBODY_MAY = (
+    "nothing can be changed here: no authorize= was given; pass a function that takes the request "
+    "and returns the name of who acts, or None"
+)
+
+
+def checked_authorize(argument: str, value: Any, *, may_be_async: bool) -> Any:
+    """Return ``value``, a function of the request, or None."""
+    if value is None:
+        return None
+    if may_be_async and callable(value) and is_async(value):
+        return value
+    return function(argument, value, "request")
+
+
+def checked_hosts(value: Any) -> frozenset[str] | None:
+    """Return the names that are allowed in ``Host``, without ports; None for all of them."""
+    if value is None:
+        return None
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise wrong("hosts", value, "a list of host names, such as ['ops.example.org']")
+    hosts = list(value)
+    if not all(isinstance(host, str) and host.strip() for host in hosts):
+        raise wrong("hosts", value, "a list of host names, such as ['ops.example.org']")
+    return frozenset(_name_of(host) for host in hosts)
+
+
+def _name_of(host: str) -> str:
+    """Return the name in ``name:port``, ``[address]:port`` or one without a port."""
+    host = host.strip().lower()
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    if host.count(":") == 1:
+        host = host.partition(":")[0]
+    return host.removesuffix(".")
+
+
+class Gate:
+    """Refuses what comes from where it must not."""
+
+    def __init__(self, hosts: frozenset[str] | None, *, trust_forwarded: bool) -> None:
+        if not isinstance(trust_forwarded, bool):
+            raise wrong("trust_forwarded", trust_forwarded, "True or False")
+        self._hosts = hosts
+        self._trusts = trust_forwarded
+
+    def _host(self, request: Request) -> str | None:
+        if self._trusts and "x-forwarded-host" in request.headers:
+            return request.headers["x-forwarded-host"].partition(",")[0].strip()
+        return request.headers.get("host")
+
+    def refuses(self, request: Request) -> Answer | None:
+        """Refuse a foreign name in ``Host``. No browser leaves it out, so without one it is well."""
+        host = self._host(request)
+        if self._hosts is None or host is None or _name_of(host) in self._hosts:
+            return None
+        return refused(
+            421, "the Host of the request is none of this server's; hosts= names those that are"
+        )
+
+    def refuses_to_act(self, request: Request) -> Answer | None:
+        """Refuse what a foreign page could have had sent."""
+        headers = request.headers
+        if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+            return refused(403, "the request comes from a page of another site")
+        origin = headers.get("origin")
+        if origin is not None and not self._is_ours(origin, self._host(request)):
+            return refused(
+                403,
+                "the Origin of the request is not its Host; behind a proxy, let it pass the Host "
+                "on, or let it set X-Forwarded-Host and give trust_forwarded=True",
+            )
+        is_json = headers.get("content-type", "").partition(";")[0].strip().lower() == JSON
+        if not is_json and headers.get(HEADER.lower()) != HEADER_VALUE:
+            return refused(
+                415, f"send Content-Type: {JSON}, or the header {HEADER}: {HEADER_VALUE}"
+            )
+        return None
+
+    @staticmethod
+    def _is_ours(origin: str, host: str | None) -> bool:
+        try:
+            parts = urlsplit(origin)
+        except ValueError:
+            return False
+        if parts.scheme not in ("http", "https") or host is None:
+            return False
+        default = ":443" if parts.scheme == "https" else ":80"
+        return parts.netloc.lower() == host.strip().lower().removesuffix(default)
+
+
+def denied(request: Request) -> Answer:
+    """Answer to somebody whom ``authorize`` did not let in."""
+    if "authorization" in request.headers:
+        return refused(403, "not allowed")
+    challenge = ("WWW-Authenticate", 'Bearer realm="meshhook"')
+    return refused(401, "who asks? authorize= lets nobody in without a name", challenge)
+
+
+def ask(authorize: Authorize, request: Request) -> str | None:
+    """Return who asks, by the word of ``authorize``; None for nobody that is let in."""
+    try:
+        return _author(authorize, authorize(request))
+    except Exception as error:
+        return _failed(error)
+
+
+async def ask_async(authorize: AsyncAuthorize, request: Request) -> str | None:
+    """Do the same for an async ``authorize``."""
+    try:
+        return _author(authorize, await authorize(request))
+    except Exception as error:
+        return _failed(error)
+
+
+def _author(authorize: Any, answer: Any) -> str | None:
+    if inspect.iscoroutine(answer):
+        answer.close()
+    if answer is None:
+        return None
+    if not isinstance(answer, str) or not answer.isprintable() or not answer.strip():
+        _log.error(
+            "authorize= must return the name of who acts as printable text, or None; it returned "
+            "an object of the type %s, so the request is refused",
+            type(answer).__qualname__,
+        )
+        return None
+    return answer[:_LONGEST_AUTHOR]
+
+
+def _failed(error: Exception) -> None:
+    # Its text may hold what the request is authorised with, so only the place is told.
+    _log.error("authorize= failed with %s, so the request is refused", whereabouts(error))
+
+
+def whereabouts(error: BaseException) -> str:
+    """Return the type of an error and where it was raised, without its text."""
+    where = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        where = f" at {frame.f_code.co_filename}:{line}"
+    return f"{type(error).__qualname__}{where}"

@@ -1,0 +1,173 @@
+"""The endpoints as a WSGI application."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from http import HTTPStatus
+from typing import Any, TypeAlias
+from urllib.parse import parse_qsl
+
+from meshhook.observe.web.conversation import Conversation, broke_off
+from meshhook.observe.web.endpoints import BODY_LIMIT, BUSY, TOO_MANY, Endpoints, Visit
+from meshhook.observe.web.exchange import Answer, Request, refused
+from meshhook.observe.web.security import Authorize, ask
+from meshhook.observe.web.wish import Wish
+from meshhook.registry import Registry
+
+Environ: TypeAlias = dict[str, Any]
+StartResponse: TypeAlias = Callable[..., Any]
+Application: TypeAlias = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+
+class WsgiApp:
+    """What :func:`wsgi_app` returns: call it as WSGI says, and ``close()`` it to end streams."""
+
+    def __init__(self, endpoints: Endpoints) -> None:
+        self._endpoints = endpoints
+
+    def close(self) -> None:
+        """End all streams, and stop to listen to events."""
+        self._endpoints.close()
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        request = _request(environ)
+        answer = self._answer(request)
+        stream: _Stream | None = None
+        if answer.stream is not None and request.method != "HEAD":
+            stream = _begun(self._endpoints, answer.stream, environ)
+            answer = answer if stream is not None else refused(503, TOO_MANY, BUSY)
+        status = HTTPStatus(answer.status)
+        start_response(f"{status.value} {status.phrase}", answer.all_headers())
+        if stream is not None:
+            return stream
+        return [] if request.method == "HEAD" else [answer.body]
+
+    def _answer(self, request: Request) -> Answer:
+        visit = self._endpoints.examine(request)
+        if not isinstance(visit, Visit):
+            return visit
+        author = None if visit.authorize is None else ask(visit.authorize, request)
+        return visit.answer(author)
+
+
+def _request(environ: Environ) -> Request:
+    headers = {
+        name.removeprefix("HTTP_").replace("_", "-").lower(): value
+        for name, value in environ.items()
+        if name.startswith("HTTP_") or name == "CONTENT_TYPE"
+    }
+    return Request(
+        method=environ["REQUEST_METHOD"],
+        path=_decoded(environ.get("PATH_INFO", "")),
+        root=_decoded(environ.get("SCRIPT_NAME", "")),
+        query=dict(parse_qsl(environ.get("QUERY_STRING", ""))),
+        headers=headers,
+        client=environ.get("REMOTE_ADDR"),
+        body=_body(environ) if environ["REQUEST_METHOD"] == "POST" else b"",
+    )
+
+
+def _decoded(text: str) -> str:
+    """Return text that WSGI gives as one character a byte."""
+    return text.encode("latin-1", "replace").decode("utf-8", "replace")
+
+
+def _body(environ: Environ) -> bytes:
+    """Read the body, and no more than what is sure to be too much."""
+    length = environ.get("CONTENT_LENGTH") or ""
+    if length.isascii() and length.isdigit():
+        most = min(int(length), BODY_LIMIT + 1)
+    else:
+        most = BODY_LIMIT + 1 if environ.get("wsgi.input_terminated") else 0
+    return environ["wsgi.input"].read(most) if most else b""
+
+
+def _begun(endpoints: Endpoints, wish: Wish, environ: Environ) -> _Stream | None:
+    ready = threading.Event()
+    talk = endpoints.converse(wish, ready.set)
+    if talk is None:
+        return None
+    return _Stream(talk, ready, is_short=not environ.get("wsgi.multithread"))
+
+
+class _Stream:
+    """The stream of one client. It holds the thread that iterates over it.
+
+    A server that has one thread in all could do nothing else meanwhile, so there the stream is
+    short, and clients come back for more.
+    """
+
+    def __init__(self, talk: Conversation, ready: threading.Event, *, is_short: bool) -> None:
+        self._talk = talk
+        self._told = self._tell(talk, ready, is_short=is_short)
+
+    @staticmethod
+    def _tell(talk: Conversation, ready: threading.Event, *, is_short: bool) -> Iterator[bytes]:
+        try:
+            yield talk.begin()
+            while not is_short and not talk.is_over:
+                if ready.wait(talk.pause()):
+                    talk.closing.wait(talk.rest())
+                    ready.clear()
+                told = talk.next()
+                if told:
+                    yield told
+        except Exception as error:
+            broke_off(error)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._told
+
+    def close(self) -> None:
+        """End the stream; the server calls it when the client is gone, too."""
+        self._talk.close()
+
+
+def wsgi_app(
+    registry: Registry | None = None,
+    *,
+    authorize: Authorize | None = None,
+    authorize_read: Authorize | None = None,
+    dashboard: bool = True,
+    fleet: Any = (),
+    hosts: Iterable[str] | None = None,
+    trust_forwarded: bool = False,
+    max_streams: int = 20,
+) -> WsgiApp:
+    """Return the endpoints as a WSGI application, to be mounted in Flask, Django or alone.
+
+    Args:
+        registry: whose policies are shown. Default ``meshhook.registry``.
+        authorize: who may change something: a function of the request (``method``, ``path``,
+            ``headers`` by name in lower case, ``client``) that returns the name of who acts, or
+            None for nobody who may. Without it nothing can be changed.
+        authorize_read: the same for reading. Without it everybody may read who reaches the
+            endpoints. The probes ``/health/live`` and ``/health/ready`` are open in any case.
+        dashboard: whether the page is served at ``/``.
+        fleet: the URLs of other processes to show at ``/fleet``.
+        hosts: which names the ``Host`` of a request may have, without ports. Default all.
+        trust_forwarded: whether ``X-Forwarded-Host`` comes from a proxy of yours and can be
+            trusted.
+        max_streams: so many clients may follow the events at a time; each holds a thread of the
+            server.
+
+    Raises:
+        ConfigurationError: for settings that cannot be used, naming the argument and what to
+            write instead.
+
+    Safe to share between threads.
+    """
+    return WsgiApp(
+        Endpoints(
+            registry,
+            authorize=authorize,
+            authorize_read=authorize_read,
+            dashboard=dashboard,
+            fleet=fleet,
+            hosts=hosts,
+            trust_forwarded=trust_forwarded,
+            max_streams=max_streams,
+            may_be_async=False,
+        )
+    )
