@@ -15,12 +15,14 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
+import threading
 import types
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import wrapt
 
+from meshhook import forks
 from meshhook.colour import Colour, colour_of, is_old_coroutine, not_for_streams
 
 if TYPE_CHECKING:
@@ -179,6 +181,7 @@ def refuse_what_cannot_be_guarded(fn: Any, kind: str) -> None:
 
 
 def _compile(fn: Any, policies: tuple[Policy, ...]) -> Any:
+    made_in = _round
     colour = colour_of(fn)
     chain, shown = _chain(fn, fn, policies, colour)
     body: dict[str, Any] = {
@@ -190,12 +193,93 @@ def _compile(fn: Any, policies: tuple[Policy, ...]) -> Any:
     if type(fn) is not types.FunctionType:
         body["__get__"] = _bind_nothing
         if _binds(fn):
-            bound = _bound_call(fn, asynchronous=colour == "async")
             chains = body["_self_chains"] = [chain]
             body["__get__"] = _bind_descriptor(
-                fn, chains, lambda: _chain(bound, fn, policies, colour)[0]
+                fn, chains, lambda: _method_chain(fn, in_force(policies), colour)
             )
-    return type("Guard", (Guard,), body)(fn, _unused)
+    kind = type("Guard", (Guard,), body)
+    if made_in != _round:
+        renew(kind)  # settings have changed while the drivers were made
+    return kind(fn, _unused)
+
+
+lock = threading.RLock()
+"""Held by whoever exchanges chains, and whoever changes what they are made of."""
+
+_round = 0
+"""How often settings have changed. Goes up before any chain is made anew."""
+
+
+def in_force(policies: tuple[Policy, ...]) -> tuple[Policy, ...]:
+    """Return what calls go through of a stack; tests put another function in the place of this."""
+    return policies
+
+
+def rebind(changed: Collection[object]) -> None:
+    """Make the chains anew that have one of these policies in them: its settings have changed.
+
+    Calls that run end in the chain in which they began. Nothing is kept for this where functions
+    are decorated, so it looks at all guards that there are.
+    """
+    global _round  # noqa: PLW0603 - one number for the process
+    with lock:
+        _round += 1
+        for kind in _with_any_of(changed):
+            renew(kind)
+
+
+def try_out(in_place_of: Mapping[Any, Any]) -> None:
+    """Make the chains that there would be with other policies in the place of some; keep none.
+
+    Raise what the drivers raise that cannot be made.
+    """
+    for kind in _with_any_of(in_place_of):
+        fn: Any = kind.__call__.__wrapped__  # type: ignore[attr-defined]
+        policies = tuple(in_place_of.get(each, each) for each in kind._self_policies)
+        _chain(fn, fn, policies, colour_of(fn))
+
+
+def _with_any_of(policies: Collection[object]) -> list[type[Guard]]:
+    wanted = frozenset(policies)
+    return [kind for kind in Guard.__subclasses__() if not wanted.isdisjoint(kind._self_policies)]
+
+
+def renew(kind: type[Guard]) -> None:
+    """Make the chains of one guard anew, out of the policies that are in force.
+
+    It shows what it has shown, and what its drivers show now. A bound method that was looked up
+    before keeps the chain that it has.
+    """
+    with lock:
+        old: Any = kind.__call__
+        fn, policies = old.__wrapped__, in_force(kind._self_policies)
+        colour = colour_of(fn)
+        chain, shown = _chain(fn, fn, policies, colour)
+        chains = [chain]
+        shared = vars(kind).get("_self_chains", ())
+        if len(shared) > 1:
+            chains.append(_method_chain(fn, policies, colour))
+        for each in chains:
+            each.__dict__ = old.__dict__  # the very same: what is set on the function shows on all
+        old.__dict__.update(shown)
+        for name, value in shown.items():
+            setattr(kind, name, value)
+        if shared:
+            shared[:] = chains
+        kind.__call__ = _static(chain)  # type: ignore[method-assign]
+
+
+def _make_lock_anew() -> None:
+    global lock  # noqa: PLW0603 - the parent may have held it while forking
+    lock = threading.RLock()
+
+
+forks.after_in_child(_make_lock_anew)
+
+
+def _method_chain(fn: Any, policies: tuple[Policy, ...], colour: Colour) -> Callable[..., Any]:
+    """Make the chain of what ``fn`` becomes in a class."""
+    return _chain(_bound_call(fn, asynchronous=colour == "async"), fn, policies, colour)[0]
 
 
 def _static(fn: Callable[..., Any]) -> Any:
@@ -267,7 +351,9 @@ def _bind_descriptor(
         elif obj is None:
             return self
         if len(chains) == 1:
-            chains.append(make())
+            with lock:
+                if len(chains) == 1:
+                    chains.append(make())
         return types.MethodType(chains[1], obj)
 
     return get

@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, ParamSpec, Self, TypeVar
 
 from meshhook import guard
+from meshhook.changes import Changeable
 from meshhook.colour import is_async, not_for_streams, refuse_streams
 from meshhook.errors import ConfigurationError
 from meshhook.recipes import Recipe
@@ -31,7 +32,7 @@ R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Policy:
+class Policy(Changeable):
     """One rule around a call. Safe to share between threads, tasks and event loops."""
 
     kind: ClassVar[str]
@@ -108,6 +109,11 @@ class Policy:
         return self.registry.make(
             self.kind, name, self.recipe, lambda checked: type(self)(checked, self.registry)
         )
+
+    def _twin(self, new: Any) -> Self:
+        twin = type(self)(new, self.registry)
+        twin._name = self._name
+        return twin
 
     @staticmethod
     def default_name(fn: Any) -> str:

@@ -1,21 +1,19 @@
 """Switches: policies that a test takes out of every stack, and circuits that it opens.
 
 Nothing looks at a switch while calls are made. A guard whose stack has a disabled policy gets a
-chain without it, in the place of its own, and gets its own back when the last block ends that has
-changed it. So calls cost nothing more where nothing is disabled.
+chain without it, in the place of its own, and one with all of its policies when the last block ends
+that has changed it. So calls cost nothing more where nothing is disabled.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Self, TypeAlias
 from weakref import WeakKeyDictionary
 
 from meshhook import blocks, guard
-from meshhook.colour import colour_of, is_async
+from meshhook.colour import is_async
 from meshhook.composition.pipeline import Pipeline
 from meshhook.errors import ConfigurationError
 from meshhook.guard import Guard
@@ -28,12 +26,13 @@ from meshhook.testing.whole import import_everything
 
 Method: TypeAlias = Callable[..., Any]
 
-_lock = threading.RLock()
-_open: list[list[Policy | str]] = []  # guarded by _lock; what each open block disables
-_changed: dict[type[Guard], _Stack] = {}  # guarded by _lock
-_originals: list[tuple[type, str, Any]] = []  # guarded by _lock; methods that are replaced
+# All of these are guarded by the lock of guards.
+_open: list[list[Policy | str]] = []  # what each open block disables
+_changed: dict[type[Guard], tuple[Policy, ...]] = {}  # what is left of the stacks of guards
+_originals: list[tuple[type, str, Any]] = []  # methods that are replaced
 _passed: WeakKeyDictionary[Policy, object] = WeakKeyDictionary()
 """Who owns the blocks of a policy that were entered while it was disabled."""
+_everything = guard.in_force
 
 
 @scoped
@@ -52,13 +51,13 @@ def disabled(*policies: Policy | str) -> Iterator[None]:
     """
     chosen = list(policies)
     _check(chosen)
-    with _lock:
+    with guard.lock:
         _open.append(chosen)
         _review()
     try:
         yield
     finally:
-        with _lock:
+        with guard.lock:
             _open[:] = [each for each in _open if each is not chosen]
             _review()
 
@@ -115,7 +114,7 @@ def _is_meant(what: Policy | str, policy: Policy) -> bool:
     if isinstance(what, str):
         return what in (policy.kind, f"{policy.kind}/{policy._name}")
     # A pattern means those that it has made: one for each function that it decorated.
-    is_of_pattern = what._is_pattern and what.settings is policy.settings
+    is_of_pattern = what._is_pattern and what.recipe is policy.recipe
     return policy is what or (is_of_pattern and type(policy) is type(what))
 
 
@@ -131,65 +130,47 @@ def _review() -> None:
 
 def _bring_up_to_date(kind: type[Guard]) -> None:
     policies = kind._self_policies
-    kept = tuple(policy for policy in policies if not _is_disabled(policy))
-    stack = _changed.get(kind)
-    if len(kept) == len(policies):
-        if stack is not None:
-            _changed.pop(kind).restore()
-    elif stack is None or stack.kept != kept:
-        if stack is None:
-            stack = _changed[kind] = _Stack(kind)
-        stack.keep(kept)
+    left = _in_force(policies)
+    if _changed.get(kind, policies) == left:
+        return
+    guard.renew(kind)
+    if left == policies:
+        del _changed[kind]
+    else:
+        _changed[kind] = left
 
 
-class _Stack:
-    """A guarded function whose stack is changed. Remembers the chains that it had."""
-
-    def __init__(self, kind: type[Guard]) -> None:
-        self.kind = kind
-        self.kept: tuple[Policy, ...] = ()
-        self._call = vars(kind)["__call__"]
-        # A descriptor has a chain for calls of itself, and when first bound, one for its methods.
-        self._shared: list[Any] | None = vars(kind).get("_self_chains")
-        self._chains = list(self._shared or ())
-
-    def keep(self, kept: tuple[Policy, ...]) -> None:
-        """Have the function called with these policies around it, and no others."""
-        self.kept = kept
-        own: Any = self._call.__func__
-        fn = own.__wrapped__
-        chains = [_chain(fn, fn, kept)]
-        if self._shared is not None:
-            bound = guard._bound_call(fn, asynchronous=is_async(fn))
-            chains.append(_chain(bound, fn, kept))
-            self._shared[:] = chains
-        for chain in chains:
-            chain.__dict__ = own.__dict__  # the very same: what is set on the function shows on all
-        self.kind.__call__ = guard._static(chains[0])  # type: ignore[method-assign]
-
-    def restore(self) -> None:
-        """Give the function back what it had."""
-        if self._shared is not None:
-            self._shared[:] = self._chains
-        self.kind.__call__ = self._call  # type: ignore[method-assign]
+def _in_force(policies: tuple[Policy, ...]) -> tuple[Policy, ...]:
+    return tuple(each for each in policies if not _is_disabled(each)) or (_nothing,)
 
 
-def _chain(innermost: Callable[..., Any], fn: Any, kept: tuple[Policy, ...]) -> Any:
-    if kept:
-        return guard._chain(innermost, fn, kept, colour_of(fn))[0]
+class _Nothing:
+    """What drivers are made by for a stack of which nothing is left."""
 
-    def passing(*args: Any, **kwargs: Any) -> Any:
-        return innermost(*args, **kwargs)
+    looks_outside = False
 
-    colour = colour_of(fn)
-    chain = guard._as_coroutine_function(innermost) if colour == "async" else passing
-    if colour == "stream":
-        chain = streams.driver(lambda _args, _kwargs: streams.Visit(), innermost)
-    elif colour == "async stream":
-        chain = streams.async_driver(_visit_nothing, innermost)
-    with contextlib.suppress(TypeError):  # a proxy that answers to every name
-        functools.update_wrapper(chain, fn)
-    return chain
+    def bind(self, call: Method, fn: Method) -> Method:
+        """Call the function."""
+
+        def passing(*args: Any, **kwargs: Any) -> Any:
+            return call(*args, **kwargs)
+
+        return passing
+
+    def bind_async(self, call: Method, fn: Method) -> Method:
+        """Call the async function."""
+        return guard._as_coroutine_function(call)
+
+    def bind_stream(self, call: Method, fn: Method) -> Method:
+        """Call the generator function."""
+        return streams.driver(lambda _args, _kwargs: streams.Visit(), call)
+
+    def bind_async_stream(self, call: Method, fn: Method) -> Method:
+        """Call the async generator function."""
+        return streams.async_driver(_visit_nothing, call)
+
+
+_nothing: Any = _Nothing()
 
 
 async def _visit_nothing(_args: Any, _kwargs: dict[str, Any]) -> streams.Visit:
@@ -205,10 +186,11 @@ def _replace_methods() -> None:
                 setattr(kind, name, passing(vars(kind)[name]))
 
     def made(kind: type[Guard]) -> None:
-        with _lock:
+        with guard.lock:
             _bring_up_to_date(kind)
 
     Guard.__init_subclass__ = classmethod(made)  # type: ignore[assignment]
+    guard.in_force = _in_force
 
 
 def _restore_methods() -> None:
@@ -216,6 +198,7 @@ def _restore_methods() -> None:
         setattr(kind, name, original)
     _originals.clear()
     del Guard.__init_subclass__
+    guard.in_force = _everything
 
 
 def _left_of(caller: Any) -> Any:

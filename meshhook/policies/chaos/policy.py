@@ -2,7 +2,8 @@
 
 What may strike is a list of plans: those injected at run time, the last first, and the one of the
 settings. All of them are asked, delays add up, and the first that has an error or a result ends the
-call. The list is replaced whole, so that calls read it without a lock.
+call. The list is replaced whole, so that calls read it without a lock; each plan in it goes with
+what tells whether it may strike, so that no call takes these from different settings.
 """
 
 from __future__ import annotations
@@ -10,17 +11,27 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 from meshhook import events
 from meshhook.dice import dice
 from meshhook.events import logger
 from meshhook.policies.chaos import drivers, switch
 from meshhook.policies.chaos.plan import Delay, Fault, Plan, Rate, Strike, plan
-from meshhook.policies.chaos.settings import ChaosSettings
+from meshhook.policies.chaos.settings import ChaosSettings, Enabled
 from meshhook.policies.chaos.stats import ChaosStats, Tally
 from meshhook.policy import Policy
 from meshhook.registry import Registry
+
+Threats: TypeAlias = tuple[tuple[Plan, Enabled], ...]
+"""Plans, each with what tells whether it may strike."""
+
+
+def _threats(settings: ChaosSettings) -> Threats:
+    """Return what may strike by these settings: one plan or none."""
+    if settings.enabled is False or settings.plan.is_idle():
+        return ()
+    return ((settings.plan, settings.enabled),)
 
 
 class Chaos(Policy):
@@ -36,9 +47,9 @@ class Chaos(Policy):
         super().__init__(settings, registry)
         self.tally = Tally()
         self._draw = dice(settings.seed)
-        self._own = () if settings.enabled is False or settings.plan.is_idle() else (settings.plan,)
-        self._injected: tuple[Plan, ...] = ()  # replaced under _lock
-        self.active: tuple[Plan, ...] = self._own
+        self._own = _threats(settings)
+        self._injected: Threats = ()  # replaced under _lock
+        self.active: Threats = self._own
         """What may strike a call; nothing, most of the time."""
         self.renew_locks()
 
@@ -92,24 +103,33 @@ class Chaos(Policy):
             logger.warning(
                 "chaos %r injects nothing: %s is off in the environment", self.name, switch.VARIABLE
             )
-        self._replace(lambda injected: (more, *injected))
+        self._replace(lambda injected: ((more, True), *injected))
         try:
             yield
         finally:
-            self._replace(lambda injected: tuple(each for each in injected if each is not more))
+            self._replace(lambda injected: tuple(each for each in injected if each[0] is not more))
 
-    def _replace(self, change: Callable[[tuple[Plan, ...]], tuple[Plan, ...]]) -> None:
+    def _replace(self, change: Callable[[Threats], Threats]) -> None:
         with self._lock:
             self._injected = change(self._injected)
             self.active = (*self._injected, *self._own)
+
+    def _adapt(self, new: ChaosSettings) -> Callable[[], object]:
+        """Strike by another plan; what was injected is in force until its block ends."""
+        with self._lock:
+            if new.seed != self.settings.seed:
+                self._draw = dice(new.seed)
+            self._own = _threats(new)
+            self.active = (*self._injected, *self._own)
+        return super()._adapt(new)
 
     def draw(self) -> Strike | None:
         """Decide what strikes a call, if anything does, and tell of its delay."""
         if switch.is_off():
             return None
         strike = Strike()
-        for each in self.active:
-            if each is self.settings.plan and not self._is_enabled():
+        for each, enabled in self.active:
+            if not self._may_strike(enabled):
                 continue
             each.strike(strike, self.name, self._draw)
             if strike.ends_the_call():
@@ -122,8 +142,7 @@ class Chaos(Policy):
         self.tally.struck += 1
         return strike
 
-    def _is_enabled(self) -> bool:
-        enabled = self.settings.enabled
+    def _may_strike(self, enabled: Enabled) -> bool:
         if not callable(enabled):
             return enabled
         try:
@@ -152,7 +171,7 @@ class Chaos(Policy):
 
     def longest(self, inner: float) -> float:
         """Return the time of the inside and of the delays that may strike now."""
-        return inner + sum(each.longest() for each in self.active)
+        return inner + sum(each.longest() for each, _ in self.active)
 
     def stats(self) -> ChaosStats:
         """Return the counters, and whether anything may strike now."""

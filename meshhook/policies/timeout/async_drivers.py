@@ -41,7 +41,7 @@ def cooperative(policy: Timeout, call: Call, fn: Call) -> Callable[..., Awaitabl
             result = await call(*args, **kwargs)
         except BaseException as exc:
             _reset(token)
-            policy.count_cooperative_error(exc, began, latest)
+            policy.count_cooperative_error(exc, began, latest, limit)
             raise
         current.reset(token)
         tally.successes += 1
@@ -101,7 +101,7 @@ def cancelling(  # noqa: C901 - one function, because another call would cost to
             _reset(token)
             has_expired = entry is not None and entry.end()
             if has_expired and isinstance(exc, CancelledError):
-                raise policy.expired(fn, began, latest) from exc
+                raise policy.expired(fn, began, latest, limit) from exc
             policy.count_error(exc)
             raise
         reset(token)

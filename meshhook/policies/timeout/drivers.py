@@ -46,7 +46,7 @@ def cooperative(policy: Timeout, call: Call, fn: Call) -> Call:
             if type(result) not in plain:
                 guard.check_result(result)
         except BaseException as exc:
-            policy.count_cooperative_error(exc, began, latest)
+            policy.count_cooperative_error(exc, began, latest, limit)
             raise
         finally:
             reset(token)
@@ -81,7 +81,7 @@ def threaded(policy: Timeout, call: Call, fn: Call) -> Call:
             policy.count_error(exc)
             raise
         if not ended and abandoned.take(job, policy.on_late_end(latest)):
-            raise policy.expired(fn, began, latest, abandoned=True)
+            raise policy.expired(fn, began, latest, limit, abandoned=True)
         try:
             result = job.outcome()
             if type(result) not in plain:
@@ -123,7 +123,7 @@ def signalled(  # noqa: C901 - one function, because another would be a frame of
             if exc.limit is not alarm:
                 policy.count_error(exc)
                 raise
-            raise policy.expired(fn, began, latest) from exc
+            raise policy.expired(fn, began, latest, limit) from exc
         except BaseException as exc:
             policy.count_error(exc)
             raise
@@ -181,7 +181,7 @@ def interrupted(policy: Timeout, call: Call, fn: Call) -> Call:
                 policy.count_error(exc)
                 raise
             if result is _MISSING:
-                raise policy.expired(fn, began, latest) from exc
+                raise policy.expired(fn, began, latest, limit) from exc
         except BaseException as exc:
             policy.count_error(exc)
             raise
@@ -220,7 +220,7 @@ def in_process(policy: Timeout, call: Call, fn: Call) -> Call:
             raise
         if answer is None:
             worker.kill()
-            raise policy.expired(fn, began, latest)
+            raise policy.expired(fn, began, latest, limit)
         processes.give_back(worker)
         try:
             result = processes.open_answer(answer, worker.process.pid)

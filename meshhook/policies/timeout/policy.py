@@ -60,6 +60,7 @@ class _Block(NamedTuple):
 
     began: float
     latest: BlockDeadline
+    limit: float
     entry: Entry | None
 
 
@@ -165,17 +166,19 @@ class Timeout(Policy):
         return NoTimeLeftError(self.settings.message or text, name=self.name)
 
     def expired(
-        self, fn: Any, began: float, latest: float, *, abandoned: bool = False
+        self, fn: Any, began: float, latest: float, limit: float, *, abandoned: bool = False
     ) -> TimeoutError:
-        """Count a call that ran out of time, and build its error."""
-        seconds = self.settings.seconds
+        """Count a call that ran out of time, and build its error.
+
+        ``limit`` is the one that it began with: the settings may have changed since.
+        """
         text = "did not end within "
-        if latest < began + seconds:
-            limit = latest - began
-            text += f"{short(limit)} s, all that an outer deadline left of its {short(seconds)} s"
+        if latest < began + limit:
+            left = latest - began
+            text += f"{short(left)} s, all that an outer deadline left of its {short(limit)} s"
+            limit = left
         else:
-            limit = seconds
-            text += f"{short(seconds)} s"
+            text += f"{short(limit)} s"
         return self.ran_out(fn, text, limit, abandoned=abandoned)
 
     def ran_out(self, fn: Any, what: str, limit: float, *, abandoned: bool) -> TimeoutError:
@@ -246,10 +249,12 @@ class Timeout(Policy):
         else:
             self.tally.ignored += 1
 
-    def count_cooperative_error(self, exc: BaseException, began: float, latest: float) -> None:
+    def count_cooperative_error(
+        self, exc: BaseException, began: float, latest: float, limit: float
+    ) -> None:
         """Count a call that raised something; the function may have seen to the deadline itself."""
         if isinstance(exc, TimeoutError) and time.monotonic() >= latest:
-            self._count_timeout(min(latest - began, self.settings.seconds))
+            self._count_timeout(min(latest - began, limit))
         else:
             self.count_error(exc)
 
@@ -279,24 +284,24 @@ class Timeout(Policy):
     def _enter(self, *, is_cancelling: bool) -> None:
         self._refuse_per_item("a block")
         self._take_name()
-        began = time.monotonic()
-        latest = began + self.settings.seconds
+        began, limit = time.monotonic(), self.settings.seconds
+        latest = began + limit
         outer = current.get()
         if outer is not None and outer < latest:
             latest = self.latest_within(None, latest, outer)
         entry = self.timers.start(began, latest) if is_cancelling else None
-        blocks.enter(self, _Block(began, BlockDeadline.begin(latest), entry))
+        blocks.enter(self, _Block(began, BlockDeadline.begin(latest), limit, entry))
 
     def _leave(self, exc: BaseException | None) -> None:
         block: _Block = blocks.leave(self)
         block.latest.end()
         has_expired = block.entry is not None and block.entry.end()
         if has_expired and isinstance(exc, asyncio.CancelledError):
-            raise self.expired(None, block.began, block.latest) from exc
+            raise self.expired(None, block.began, block.latest, block.limit) from exc
         if exc is None:
             self.tally.successes += 1
         elif block.entry is None:
-            self.count_cooperative_error(exc, block.began, block.latest)
+            self.count_cooperative_error(exc, block.began, block.latest, block.limit)
         else:
             self.count_error(exc)
 

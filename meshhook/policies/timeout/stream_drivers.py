@@ -78,6 +78,7 @@ class Steps:
         "_is_counted",
         "_latest",
         "_left",
+        "_limits",
         "_policy",
         "abandoned",
         "fn",
@@ -88,13 +89,14 @@ class Steps:
 
     def __init__(self, policy: Timeout, fn: Any, timers: Timers | None) -> None:
         self._policy = policy
+        self._limits = limits = policy.settings  # which may change while the stream runs
         self.fn = fn
-        self._left = policy.settings.seconds
+        self._left = limits.seconds
         self._latest = math.inf  # when all of that is used up, if this step goes on until then
         self._has_begun = False
         self._is_counted = False
         self._caller = 0
-        self.settings = _StepSettings(policy.settings.per_item or policy.settings.seconds)
+        self.settings = _StepSettings(limits.per_item or limits.seconds)
         self.tally = Tally()  # of steps, which nobody asks for
         self.timers = timers
         self.abandoned = _Worker(policy.abandoned)
@@ -129,7 +131,7 @@ class Steps:
         began = time.monotonic()
         self._latest = began + self._left
         if self._left <= 0:
-            raise self.expired(self.fn, began, self._latest)
+            raise self.expired(self.fn, began, self._latest, self._limits.seconds)
         return began
 
     def _deadline(self) -> float | None:
@@ -167,16 +169,16 @@ class Steps:
         if outer > now:
             return outer
         if self._has_begun or outer >= self._latest:
-            raise self.expired(fn, now, outer)
+            raise self.expired(fn, now, outer, self._limits.seconds)
         self._is_counted = True
         raise self._policy.no_time_left(fn)
 
     def expired(
-        self, fn: Any, began: float, latest: float, *, abandoned: bool = False
+        self, fn: Any, began: float, latest: float, _limit: float, *, abandoned: bool = False
     ) -> TimeoutError:
         """Count a stream that ran out of time, and build its error."""
         self._is_counted = True
-        seconds, per_item = self._policy.settings.seconds, self._policy.settings.per_item
+        seconds, per_item = self._limits.seconds, self._limits.per_item
         if latest >= self._latest:
             limit, text = seconds, f"did not give all of its items within {short(seconds)} s"
         elif per_item is not None and latest >= began + per_item:
@@ -198,10 +200,12 @@ class Steps:
     def count_error(self, exc: BaseException) -> None:
         """Leave it to the end of the stream."""
 
-    def count_cooperative_error(self, exc: BaseException, began: float, latest: float) -> None:
+    def count_cooperative_error(
+        self, exc: BaseException, began: float, latest: float, limit: float
+    ) -> None:
         """Count a stream that has seen to its deadline itself; leave others to their end."""
         if isinstance(exc, TimeoutError) and time.monotonic() >= latest:
-            self.expired(self.fn, began, latest)
+            self.expired(self.fn, began, latest, limit)
 
 
 class _Worker:
