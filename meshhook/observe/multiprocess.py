@@ -1,0 +1,347 @@
+"""Several processes that answer a scrape as one: workers of gunicorn, uvicorn and the like.
+
+prometheus_client lets each worker keep its values in files of one directory, named by
+``PROMETHEUS_MULTIPROC_DIR``, and whoever is scraped adds them up. Here a thread writes what the
+policies of this process have counted to such files, once a second and when the process ends, each
+file whole: written beside and renamed. Their names are our own, and so prometheus_client adds them
+up but never touches them.
+
+Counters of a worker stay when it ends. Its gauges are of the moment and go with it: at once if it
+ends by itself, and else when another worker notices that nobody holds its lock any more.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import logging
+import math
+import os
+import secrets
+import struct
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from meshhook import forks
+from meshhook.errors import ConfigurationError
+from meshhook.observe.catalogue import CATALOGUE
+from meshhook.observe.metrics import BUCKETS, MAX_SERIES, Metric, check_buckets, collect
+from meshhook.registry import Registry
+from meshhook.settings import Duration, count, duration
+
+VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+
+_log = logging.getLogger("meshhook")
+_COUNTING = ("counter", "histogram")
+_MODES = ("gauge_livesum", "gauge_livemax")
+_VALUE = struct.Struct("dd")
+_LENGTH = struct.Struct("i")
+
+_lock = threading.RLock()
+_writers: list[Writer] = []  # guarded by _lock
+
+
+def directory_from_environment() -> str | None:
+    """Return the directory that prometheus_client was told to use, if it was."""
+    return os.environ.get(VARIABLE) or None
+
+
+def files_in(directory: Path) -> list[str]:
+    """Return the files that the processes of this directory have written."""
+    return sorted(str(path) for path in directory.glob("*_meshhook-*.db"))
+
+
+def start_multiprocess(
+    registry: Registry | None = None,
+    directory: str | os.PathLike[str] | None = None,
+    *,
+    interval: Duration = 1.0,
+    buckets: Sequence[float] = BUCKETS,
+    max_series: int = MAX_SERIES,
+) -> Writer:
+    """Have a thread write the metrics of this process to where those of all workers are added up.
+
+    Once is enough, also where the process forks its workers: they go on from nothing, in files of
+    their own. A second call for the same registry and directory returns what is there. A process
+    whose policies have counted nothing yet writes nothing.
+
+    Args:
+        registry: whose policies are read. Default ``meshhook.registry``.
+        directory: where to. Default: the one that ``PROMETHEUS_MULTIPROC_DIR`` names.
+        interval: how many seconds pass between two writes.
+        buckets: where the buckets of histograms end, in seconds; the same in all processes.
+        max_series: the most series that one process writes.
+
+    Raises:
+        ConfigurationError: when a setting is wrong or there is no such directory.
+    """
+    registry = Registry.given(registry)
+    where = _existing(directory)
+    seconds = duration("interval", interval)
+    ends, most = check_buckets(buckets), count("max_series", max_series)
+    with _lock:
+        for writer in _writers:
+            if writer.registry is registry and writer.directory == where:
+                return writer
+        writer = Writer(registry, where, seconds, ends, most)
+        _writers.append(writer)
+    writer.start()
+    return writer
+
+
+def _existing(directory: str | os.PathLike[str] | None) -> Path:
+    given = directory or directory_from_environment()
+    if given is None:
+        raise ConfigurationError(
+            f"directory must be given, or {VARIABLE} set, before workers can share their metrics"
+        )
+    where = Path(given).resolve()
+    if not where.is_dir():
+        raise ConfigurationError(
+            f"the directory {os.fspath(given)!r} for the metrics of several processes does not "
+            "exist; make it, and empty it, before the workers start"
+        )
+    return where
+
+
+class _Value(NamedTuple):
+    """One number of one series, as it goes into a file."""
+
+    group: str
+    metric: str
+    name: str
+    labels: dict[str, str]
+    help: str
+    value: float
+
+
+class Writer:
+    """Writes the metrics of one registry in this process. Safe to use from any thread."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        directory: Path,
+        interval: float,
+        buckets: tuple[float, ...],
+        max_series: int,
+    ) -> None:
+        self.registry = registry
+        self.directory = directory
+        self._interval = interval
+        self._buckets = buckets
+        self._max_series = max_series
+        self._base: dict[tuple[str, ...], float] = {}
+        self._begin()
+
+    def _begin(self) -> None:
+        # Reentrant: a signal handler that ends the process may interrupt a write.
+        self._lock = threading.RLock()
+        self._ended = threading.Event()
+        self._mark: _Mark | None = None
+        self._headers: dict[tuple[str, ...], bytes] = {}
+        self._complained = False
+
+    def start(self) -> None:
+        """Start the thread."""
+        thread = threading.Thread(
+            target=self._run, args=(self._ended,), name="meshhook metrics", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError as error:
+            _log.warning("metrics of this process are not written: %s", error)
+
+    def begin_anew(self) -> None:
+        """Go on from nothing in a forked child: what its parent has counted, its parent tells."""
+        if self._mark is not None:
+            self._mark.forget()
+        self._begin()
+        self._base = {
+            _series(each): each.value for each in self._values() if each.group in _COUNTING
+        }
+        self.start()
+
+    def _run(self, ended: threading.Event) -> None:
+        while True:
+            try:
+                self.write()
+            except Exception as error:
+                if not self._complained:
+                    self._complained = True
+                    _log.warning(
+                        "metrics of this process are not written: %s", type(error).__name__
+                    )
+            if ended.wait(self._interval):
+                return
+
+    def write(self) -> None:
+        """Write what was counted until now."""
+        with self._lock:
+            if self._ended.is_set():
+                return
+            entries: dict[str, list[bytes]] = {group: [] for group in (*_COUNTING, *_MODES)}
+            headers: dict[tuple[str, ...], bytes] = {}
+            has_counted = False
+            for each in self._values():
+                series, value = _series(each), each.value
+                if each.group in _COUNTING:
+                    value = max(0.0, value - self._base.get(series, 0.0))
+                    has_counted = has_counted or value > 0
+                header = headers[series] = self._headers.get(series) or _header(each)
+                entries[each.group] += (header, _VALUE.pack(value, 0.0))
+            self._headers = headers
+            if self._mark is None and has_counted:
+                self._mark = _Mark(self.directory)
+            if self._mark is not None:
+                for group, parts in entries.items():
+                    self._mark.replace(group, b"".join(parts))
+            _sweep(self.directory)
+
+    def close(self) -> None:
+        """Write for the last time, take the gauges back, and end."""
+        with self._lock:
+            if not self._ended.is_set():
+                with contextlib.suppress(OSError):
+                    self.write()
+                self._ended.set()
+                if self._mark is not None:
+                    self._mark.leave()
+        with _lock:
+            _writers[:] = [each for each in _writers if each is not self]
+
+    def _values(self) -> Iterator[_Value]:
+        found = collect(self.registry, buckets=self._buckets, max_series=self._max_series)
+        for metric in found:
+            if metric.kind == "histogram":
+                yield from _histogram(metric)
+                continue
+            name = metric.prometheus_name
+            group, suffix = "counter", "_total"
+            if metric.kind == "gauge":
+                group, suffix = f"gauge_live{CATALOGUE[metric.name].across}", ""
+            for labels, value in metric.samples:
+                yield _Value(group, name, f"{name}{suffix}", labels, metric.help, value)
+
+
+def _histogram(metric: Metric) -> Iterator[_Value]:
+    """Yield what each bucket alone has: they are made cumulative when they are added up."""
+    name = metric.prometheus_name
+    for each in metric.samples:
+        below = 0
+        for end, number in each.buckets:
+            labels = {**each.labels, "le": "+Inf" if end == math.inf else repr(end)}
+            alone, below = number - below, number
+            yield _Value("histogram", name, f"{name}_bucket", labels, metric.help, alone)
+        yield _Value("histogram", name, f"{name}_sum", each.labels, metric.help, each.sum)
+
+
+def _series(each: _Value) -> tuple[str, ...]:
+    return each.name, *each.labels.values()
+
+
+def _header(each: _Value) -> bytes:
+    """Return what stands before a value: the length of its key, and the key, padded."""
+    key = json.dumps([each.metric, each.name, each.labels, each.help], sort_keys=True).encode()
+    return _LENGTH.pack(len(key)) + key + b" " * (8 - (len(key) + 4) % 8)
+
+
+_marks: set[str] = set()
+"""Names of the marks of this process."""
+
+
+class _Mark:
+    """What shows that this process lives: a file that it holds the lock of, by a name of its own.
+
+    The system lets go of the lock when the process ends, in whatever way, and a forked child does
+    not inherit it.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._name = f"meshhook-{os.getpid()}-{secrets.token_hex(4)}"
+        _marks.add(self._name)
+        made = directory / f"{self._name}.made"
+        self._file: int | None = os.open(made, os.O_RDWR | os.O_CREAT, 0o644)
+        _try_lock(self._file)
+        # Locked before it has its name, so that nobody takes it for that of a dead process.
+        made.rename(directory / f"{self._name}.lock")
+
+    def replace(self, group: str, entries: bytes) -> None:
+        """Put a file whole in the place of the last one."""
+        made = self._directory / f"{self._name}.made"
+        made.write_bytes(_LENGTH.pack(len(entries) + 8) + bytes(4) + entries)
+        made.rename(self._directory / f"{group}_{self._name}.db")
+
+    def leave(self) -> None:
+        """Take the gauges of this process back: it ends."""
+        _remove_gauges(self._directory, self._name)
+        self.forget()
+
+    def forget(self) -> None:
+        """Let go of the lock; in a forked child, which never had it, of the file alone."""
+        _marks.discard(self._name)
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+def _sweep(directory: Path) -> None:
+    """Remove the gauges of processes that have died."""
+    for path in directory.glob("meshhook-*.lock"):
+        if path.stem not in _marks and _is_dead(path):
+            _remove_gauges(directory, path.stem)
+
+
+def _try_lock(file: int) -> bool:
+    """Take the lock of an open file, if nobody has it."""
+    try:
+        import fcntl
+    except ImportError:  # a system without such locks has no workers that fork either
+        return False
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _is_dead(path: Path) -> bool:
+    try:
+        file = os.open(path, os.O_RDWR)
+    except OSError:
+        return False  # another has removed it
+    try:
+        return _try_lock(file)
+    finally:
+        os.close(file)
+
+
+def _remove_gauges(directory: Path, name: str) -> None:
+    gone: list[Any] = [directory / f"{mode}_{name}.db" for mode in _MODES]
+    for path in (*gone, directory / f"{name}.made", directory / f"{name}.lock"):
+        path.unlink(missing_ok=True)
+
+
+def _close_all() -> None:
+    for writer in _writers.copy():
+        writer.close()
+
+
+def _begin_anew() -> None:
+    """Let every writer begin anew in a forked child."""
+    global _lock  # noqa: PLW0603 - the parent may have held it while forking
+    _lock = threading.RLock()
+    _marks.clear()
+    for writer in _writers:
+        try:
+            writer.begin_anew()
+        except Exception:
+            _log.exception("metrics of this process are not written")
+
+
+atexit.register(_close_all)
+forks.after_in_child(_begin_anew)
