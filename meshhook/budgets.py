@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from meshhook import forks, guard
 from meshhook.errors import ConfigurationError
 from meshhook.health import Status
+from meshhook.recipes import Recipe, Recipes
 from meshhook.registry import Registry
 from meshhook.rules.budget import Budget
 from meshhook.settings import Duration, duration, printable, share, wrong
@@ -37,6 +38,21 @@ class BudgetSettings:
     ratio: float
     min_per_second: float
     ttl: float
+
+
+def budget_settings(*, ratio: float, min_per_second: float, ttl: Duration) -> BudgetSettings:
+    """Check all settings of a budget."""
+    settings = BudgetSettings(
+        ratio=_ratio(ratio),
+        min_per_second=_rate(min_per_second),
+        ttl=duration("ttl", ttl),
+    )
+    if not settings.ratio and not settings.min_per_second:
+        raise ConfigurationError(
+            "ratio=0 and min_per_second=0 allow no extra attempt ever; raise one of them, or "
+            "use max_attempts=1"
+        )
+    return settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +107,7 @@ class RetryBudget:
 
     kind: ClassVar[str] = "retry_budget"
     settings: BudgetSettings
+    recipe: Recipe | None
     _name: str | None
     _lock: Any
     _rule: Budget  # changed under _lock, but for `calls` where that is atomic
@@ -108,28 +125,18 @@ class RetryBudget:
         registry: Registry | None = None,
     ) -> Self:
         """Return the budget of that name; make it if there is none."""
-        settings = BudgetSettings(
-            ratio=_ratio(ratio),
-            min_per_second=_rate(min_per_second),
-            ttl=duration("ttl", ttl),
-        )
-        if not settings.ratio and not settings.min_per_second:
-            raise ConfigurationError(
-                "ratio=0 and min_per_second=0 allow no extra attempt ever; raise one of them, or "
-                "use max_attempts=1"
-            )
+        recipe = recipes(ratio=ratio, min_per_second=min_per_second, ttl=ttl)
         registry = Registry.given(registry)
-        if name is not None:
-            printable("name", name)
-            return registry.share(cls.kind, name, settings, lambda: cls._make(settings))
-        made = cls._make(settings)
-        registry.adopt(made, cls.kind)
-        return made
+        if name is None:
+            return registry.make(cls.kind, cls.kind, recipe, cls._make)
+        printable("name", name)
+        return registry.share(cls.kind, name, recipe, cls._make)
 
     @classmethod
     def _make(cls, settings: BudgetSettings) -> Self:
         made = object.__new__(cls)
         made.settings = settings
+        made.recipe = None
         made._name = None
         made._rule = Budget(settings.ratio, settings.min_per_second, settings.ttl, time.monotonic())
         made._taken = made._given_back = made._refused = 0
@@ -211,6 +218,9 @@ class RetryBudget:
 
     def __repr__(self) -> str:
         return f"<{self.describe()}>"
+
+
+recipes = Recipes(budget_settings, RetryBudget.__new__)
 
 
 def counter(budget: RetryBudget | None, outer: Iterable[Policy]) -> Callable[[], None] | None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 from meshhook import forks
 from meshhook.errors import ConfigurationError
 from meshhook.health import Health, PolicyHealth, Status
+from meshhook.recipes import Recipe
 from meshhook.settings import differing, wrong
 from meshhook.stats import Stats
 
@@ -40,6 +41,7 @@ class Entry(Protocol):
 
     kind: ClassVar[str]
     settings: Any
+    recipe: Recipe | None
     _name: str | None
 
     def renew_locks(self) -> None:
@@ -50,6 +52,13 @@ class Entry(Protocol):
 
     def reset(self) -> None:
         """Go back to the state of a new one."""
+
+
+class Layers(Protocol):
+    """What lies over that which the code says: a configuration from outside."""
+
+    def settings_of(self, kind: str, name: str, recipe: Recipe) -> Any:
+        """Return the settings of the policy of that kind and name; those of its recipe, mostly."""
 
 
 class ByName(Mapping[str, T]):
@@ -85,6 +94,10 @@ class ByName(Mapping[str, T]):
         return f"{{{', '.join(f'{name!r}: {self[name]!r}' for name in self)}}}"
 
 
+def _settings(layers: Layers | None, kind: str, name: str, recipe: Recipe) -> Any:
+    return recipe.settings if layers is None else layers.settings_of(kind, name, recipe)
+
+
 def _split(name: object) -> tuple[str, str]:
     kind, _, rest = name.partition("/") if isinstance(name, str) else ("", "", "")
     return kind, rest
@@ -108,6 +121,7 @@ class Registry:
         self._shared: dict[tuple[str, str], Entry] = {}  # guarded by _lock
         self._owned: weakref.WeakValueDictionary[tuple[str, str], Entry]  # guarded by _lock
         self._owned = weakref.WeakValueDictionary()
+        self._layers: Layers | None = None  # guarded by _lock
         self.renew_locks()
         forks.enrol(self)
 
@@ -124,40 +138,75 @@ class Registry:
         """Make the lock anew, and those of the policies, in a forked child."""
         # Reentrant: a finalizer or signal handler that asks for statistics may interrupt us in it.
         self._lock = threading.RLock()
+        # Held while policies that are there already get other settings; taken before _lock.
+        self._settling = threading.RLock()
         for policy in self:
             policy.renew_locks()
 
-    def share(self, kind: str, name: str, settings: Any, make: Callable[[], EntryT]) -> EntryT:
-        """Return the policy of that kind and name; make it if there is none."""
+    def share(self, kind: str, name: str, recipe: Recipe, make: Callable[[Any], EntryT]) -> EntryT:
+        """Return the policy of that kind and name; make it, out of settings, if there is none."""
         policy: Any = self._shared.get((kind, name))
         if policy is None:
-            # Made with the lock free, for it may ask a callable of the user's for a setting.
-            policy = self._keep(kind, name, make())
-        if policy.settings != settings:
-            there, here = differing(policy.settings, settings)
+            policy = self._keep(kind, name, recipe, make)
+        if policy.recipe is None:
+            # A configuration made it, and now the code tells what it is like.
+            self._settle(policy, recipe)
+        if policy.recipe.settings != recipe.settings:
+            there, here = differing(policy.recipe.settings, recipe.settings)
             raise ConfigurationError(
                 f"{kind} {name!r} exists with other settings: it has {there}, and here it gets "
                 f"{here}; use the same settings or another name"
             )
         return policy  # type: ignore[no-any-return]
 
-    def _keep(self, kind: str, name: str, made: Entry) -> Entry:
-        with self._lock:
-            if (kind, name) in self._owned:
-                raise ConfigurationError(
-                    f"{kind} {name!r} is already the name of a policy that was given none, such as "
-                    "that of a function; choose another name"
-                )
-            made._name = name
-            return self._shared.setdefault((kind, name), made)
+    def _keep(self, kind: str, name: str, recipe: Recipe, make: Callable[[Any], Entry]) -> Entry:
+        while True:
+            layers = self._layers
+            # Made with the lock free, for it may ask a callable of the user's for a setting.
+            made = make(_settings(layers, kind, name, recipe))
+            with self._lock:
+                if layers is not self._layers:
+                    continue
+                if (kind, name) in self._owned:
+                    raise ConfigurationError(
+                        f"{kind} {name!r} is already the name of a policy that was given none, "
+                        "such as that of a function; choose another name"
+                    )
+                made._name, made.recipe = name, recipe
+                return self._shared.setdefault((kind, name), made)
+
+    def make(self, kind: str, name: str, recipe: Recipe, make: Callable[[Any], EntryT]) -> EntryT:
+        """Make a policy that nobody shares, under ``name`` or ``name#2``, ``name#3``."""
+        while True:
+            layers = self._layers
+            expected = name if layers is None else self._free_name(kind, name)
+            made = make(_settings(layers, kind, expected, recipe))
+            with self._lock:
+                own = self._free_name(kind, name)
+                if layers is self._layers and (layers is None or own == expected):
+                    made._name, made.recipe = own, recipe
+                    self._owned[kind, own] = made
+                    return made
 
     def adopt(self, policy: Entry, name: str) -> str:
         """Take in a policy that was given no name, under ``name`` or ``name#2``, ``name#3``."""
         with self._lock:
-            if policy._name is None:
-                policy._name = self._free_name(policy.kind, name)
-                self._owned[policy.kind, policy._name] = policy
-            return policy._name
+            if policy._name is not None:
+                return policy._name
+            policy._name = self._free_name(policy.kind, name)
+            self._owned[policy.kind, policy._name] = policy
+            is_configured = self._layers is not None and policy.recipe is not None
+        if is_configured:
+            self._settle(policy, policy.recipe)
+        return policy._name
+
+    def _settle(self, policy: Any, recipe: Any) -> None:
+        """Have a policy that is in here go by what lies over its recipe."""
+        with self._settling:
+            settings = _settings(self._layers, policy.kind, policy._name, recipe)
+            if settings != policy.settings:
+                policy.apply(settings)
+            policy.recipe = recipe
 
     def _free_name(self, kind: str, name: str) -> str:
         """Find a number that is free in few steps, however many functions have the name."""
@@ -169,14 +218,15 @@ class Registry:
             at = kind, numbered(number)
             return at in self._shared or at in self._owned
 
-        free = 1
-        while is_taken(free):
-            free *= 2
-        taken = free // 2
-        while free - taken > 1:
-            middle = (free + taken) // 2
-            taken, free = (middle, free) if is_taken(middle) else (taken, middle)
-        return numbered(free)
+        with self._lock:
+            free = 1
+            while is_taken(free):
+                free *= 2
+            taken = free // 2
+            while free - taken > 1:
+                middle = (free + taken) // 2
+                taken, free = (middle, free) if is_taken(middle) else (taken, middle)
+            return numbered(free)
 
     def _policies(self) -> dict[tuple[str, str], Entry]:
         with self._lock:

@@ -15,6 +15,7 @@ from meshhook.policies.bulkhead.settings import (
     Order,
     bulkhead_settings,
 )
+from meshhook.recipes import Recipes
 from meshhook.registry import Registry
 from meshhook.settings import Duration
 
@@ -92,7 +93,7 @@ def bulkhead(
     """
     if guard.is_target(max_concurrent):
         return bulkhead()(max_concurrent)  # type: ignore[type-var]
-    settings = bulkhead_settings(
+    recipe = recipes(
         max_concurrent=max_concurrent,  # type: ignore[arg-type]
         max_queue=max_queue,
         max_wait=max_wait,
@@ -102,4 +103,7 @@ def bulkhead(
         max_keys=max_keys,
         critical=critical,
     )
-    return Bulkhead.shared(name, settings, registry)
+    return Bulkhead.shared(name, recipe, registry)
+
+
+recipes = Recipes(bulkhead_settings, bulkhead)

@@ -10,6 +10,7 @@ from meshhook.dice import Seed
 from meshhook.policies.chaos.plan import Delay, Fault, Rate
 from meshhook.policies.chaos.policy import Chaos
 from meshhook.policies.chaos.settings import Enabled, chaos_settings
+from meshhook.recipes import Recipes
 from meshhook.registry import Registry
 
 P = ParamSpec("P")
@@ -76,7 +77,10 @@ def chaos(
     given: Any = name
     if guard.is_target(given):
         return chaos()(given)
-    settings = chaos_settings(
+    recipe = recipes(
         rate=rate, fault=fault, latency=latency, result=result, enabled=enabled, seed=seed
     )
-    return Chaos.shared(given, settings, registry)
+    return Chaos.shared(given, recipe, registry)
+
+
+recipes = Recipes(chaos_settings, chaos)

@@ -14,6 +14,7 @@ from meshhook.policies.circuit_breaker.settings import (
     ResetTimeout,
     breaker_settings,
 )
+from meshhook.recipes import Recipes
 from meshhook.registry import Registry
 from meshhook.rules.phases import State
 from meshhook.settings import Duration
@@ -123,7 +124,7 @@ def circuit_breaker(
     given: Any = name
     if guard.is_target(given):
         return circuit_breaker()(given)
-    settings = breaker_settings(
+    recipe = recipes(
         failure_threshold=failure_threshold,
         failure_rate_threshold=failure_rate_threshold,
         slow_call_duration=slow_call_duration,
@@ -144,4 +145,7 @@ def circuit_breaker(
         initial_state=initial_state,
         critical=critical,
     )
-    return CircuitBreaker.shared(given, settings, registry)
+    return CircuitBreaker.shared(given, recipe, registry)
+
+
+recipes = Recipes(breaker_settings, circuit_breaker)

@@ -9,6 +9,7 @@ from meshhook.judges import Judge
 from meshhook.keys import Key
 from meshhook.policies.fallback.policy import Fallback
 from meshhook.policies.fallback.settings import MAX_KEYS, Handler, fallback_settings
+from meshhook.recipes import Recipes
 from meshhook.registry import Registry
 from meshhook.settings import Duration
 
@@ -59,7 +60,7 @@ def fallback(
 
     Safe to share between threads, tasks and event loops. No lock is held while functions run.
     """
-    settings = fallback_settings(
+    recipe = recipes(
         value=value,
         handler=handler,
         last_good=last_good,
@@ -68,4 +69,7 @@ def fallback(
         on=on,
         on_result=on_result,
     )
-    return Fallback.shared(name, settings, registry)
+    return Fallback.shared(name, recipe, registry)
+
+
+recipes = Recipes(fallback_settings, fallback)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ParamSpec, TypeVar, overload
 
 from meshhook import guard
@@ -10,6 +10,7 @@ from meshhook.budgets import RetryBudget
 from meshhook.judges import Judge
 from meshhook.policies.hedge.policy import Hedge
 from meshhook.policies.hedge.settings import hedge_settings
+from meshhook.recipes import Recipes
 from meshhook.registry import Registry
 from meshhook.settings import Duration
 
@@ -110,7 +111,9 @@ def hedge(
     """
     if guard.is_target(delay):
         return hedge()(delay)  # type: ignore[type-var]
-    settings = hedge_settings(
+    if isinstance(alternatives, Iterator):
+        alternatives = tuple(alternatives)
+    recipe = recipes(
         delay=delay,  # type: ignore[arg-type]
         quantile=quantile,
         minimum_samples=minimum_samples,
@@ -125,4 +128,7 @@ def hedge(
         grace=grace,
         on_discard=on_discard,
     )
-    return Hedge.shared(name, settings, registry)
+    return Hedge.shared(name, recipe, registry)
+
+
+recipes = Recipes(hedge_settings, hedge)

@@ -8,6 +8,7 @@ from meshhook.keys import Key
 from meshhook.policies.idempotent.fingerprint import Fingerprint
 from meshhook.policies.idempotent.policy import Idempotent
 from meshhook.policies.idempotent.settings import ResultCodec, idempotent_settings, memory_of
+from meshhook.recipes import Recipes
 from meshhook.registry import Registry
 from meshhook.settings import Duration
 from meshhook.stores.protocol import Store
@@ -69,7 +70,7 @@ def idempotent(
     Safe to share between threads, tasks, event loops, and processes where the store allows it.
     """
     registry = Registry.given(registry)
-    settings = idempotent_settings(
+    recipe = recipes(
         key=key,
         store=memory_of(registry) if store is None else store,
         version=version,
@@ -83,4 +84,7 @@ def idempotent(
         codec=codec,
         max_result_bytes=max_result_bytes,
     )
-    return Idempotent.shared(name, settings, registry)
+    return Idempotent.shared(name, recipe, registry)
+
+
+recipes = Recipes(idempotent_settings, idempotent)

@@ -106,7 +106,7 @@ class Idempotent(Policy):
         """Return the policy of ``name``, or a pattern if there is no name."""
         policy = super().shared(name, settings, registry)
         if name is not None:
-            policy._scope = Scope(name, settings.version, local=policy.local)
+            policy._scope = Scope(name, policy.settings.version, local=policy.local)
         return policy
 
     def _for_function(self, fn: Callable[..., Any]) -> Policy:
@@ -117,13 +117,13 @@ class Idempotent(Policy):
             )
         if self._scope is not None:
             return self
-        own = type(self)(self.settings, self.registry)
-        name, version = self.default_name(fn), self.settings.version
+        name = self.default_name(fn)
+        own = self._adopted(name)
+        version = own.settings.version
         if self.local:
-            own._scope = Scope.of_own(self.registry.adopt(own, name), version)
+            own._scope = Scope.of_own(own.name, version)
         else:
             own._scope = Scope.of_function(self.store, name, version, fn)
-            self.registry.adopt(own, name)
         return own
 
     @property

@@ -12,6 +12,7 @@ from meshhook.policies.rate_limit.settings import (
     PauseOn,
     rate_limit_settings,
 )
+from meshhook.recipes import Recipes
 from meshhook.registry import Registry
 from meshhook.settings import Duration
 
@@ -73,7 +74,7 @@ def rate_limit(
     Safe to share between threads, tasks and event loops. No lock is held while the function runs,
     and keys do not hold up each other.
     """
-    settings = rate_limit_settings(
+    recipe = recipes(
         rate=rate,
         period=period,
         burst=burst,
@@ -84,4 +85,7 @@ def rate_limit(
         max_wait=max_wait,
         pause_on=pause_on,
     )
-    return RateLimit.shared(name, settings, registry)
+    return RateLimit.shared(name, recipe, registry)
+
+
+recipes = Recipes(rate_limit_settings, rate_limit)

@@ -16,6 +16,7 @@ from meshhook.policies.retry.settings import (
     JitterLike,
     retry_settings,
 )
+from meshhook.recipes import Recipes
 from meshhook.registry import Registry
 from meshhook.settings import Duration, wrong
 
@@ -127,7 +128,7 @@ def retry(
         return retry()(given)
     if given is not None:
         raise wrong("retry", given, "used bare or with keywords, such as retry(max_attempts=3)")
-    settings = retry_settings(
+    recipe = recipes(
         max_attempts=max_attempts,
         on=on,
         on_result=on_result,
@@ -144,7 +145,10 @@ def retry(
         budget=budget,
         before_sleep=before_sleep,
     )
-    return Retry.shared(name, settings, registry)
+    return Retry.shared(name, recipe, registry)
+
+
+recipes = Recipes(retry_settings, retry)
 
 
 def retrying(

@@ -11,6 +11,7 @@ from meshhook.judges import Judge
 from meshhook.keys import Key
 from meshhook.policies.throttle.policy import Throttle
 from meshhook.policies.throttle.settings import MAX_KEYS, throttle_settings
+from meshhook.recipes import Recipes
 from meshhook.registry import Registry
 from meshhook.settings import Duration
 
@@ -87,7 +88,7 @@ def throttle(
     """
     if guard.is_target(k):
         return throttle()(k)  # type: ignore[type-var]
-    settings = throttle_settings(
+    recipe = recipes(
         k=k,  # type: ignore[arg-type]
         window=window,
         minimum_calls=minimum_calls,
@@ -98,4 +99,7 @@ def throttle(
         seed=seed,
         critical=critical,
     )
-    return Throttle.shared(name, settings, registry)
+    return Throttle.shared(name, recipe, registry)
+
+
+recipes = Recipes(throttle_settings, throttle)

@@ -8,6 +8,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 from meshhook import guard
 from meshhook.policies.timeout.policy import Timeout
 from meshhook.policies.timeout.settings import Mode, timeout_settings
+from meshhook.recipes import Recipes
 from meshhook.registry import Registry
 from meshhook.settings import Duration
 
@@ -86,11 +87,14 @@ def timeout(
     """
     if guard.is_target(seconds):
         return timeout()(seconds)  # type: ignore[type-var]
-    settings = timeout_settings(
+    recipe = recipes(
         seconds=seconds,  # type: ignore[arg-type]
         per_item=per_item,
         mode=mode,
         message=message,
         max_abandoned=max_abandoned,
     )
-    return Timeout.shared(name, settings, registry)
+    return Timeout.shared(name, recipe, registry)
+
+
+recipes = Recipes(timeout_settings, timeout)
