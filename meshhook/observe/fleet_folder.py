@@ -35,9 +35,9 @@ _standing: set[Announcement] = set()
 class Announcement:
     """A process that is announced until ``close()``, or until it ends in whatever way."""
 
-    def __init__(self, path: Path, file: IO[str]) -> None:
+    def __init__(self, path: Path, file: IO[bytes]) -> None:
         self._path = path
-        self._file: IO[str] | None = file
+        self._file: IO[bytes] | None = file
         _standing.add(self)
         forks.enrol(self)
 
@@ -113,9 +113,9 @@ class FleetFolder:
         name = f"{os.getpid()}-{secrets.token_hex(4)}"
         draft = self._path / f"{name}.draft"
         # Locked before it gets its name, so nobody takes it for one that was left behind.
-        file = draft.open("w")
+        file = draft.open("wb")
         fcntl.flock(file, fcntl.LOCK_EX)
-        file.write(text)
+        file.write(text.encode())
         file.flush()
         path = draft.rename(draft.with_suffix(_SUFFIX))
         return Announcement(path, file)
@@ -134,7 +134,7 @@ class FleetFolder:
                 try:
                     fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 except BlockingIOError:
-                    yield file.read(_LONGEST)
+                    yield file.read(_LONGEST).decode(errors="replace")
                 else:
                     path.unlink(missing_ok=True)
 
