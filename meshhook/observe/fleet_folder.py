@@ -129,7 +129,7 @@ class FleetFolder:
             # Whatever goes away while one looks is not there.
             with (
                 contextlib.suppress(OSError),
-                path.open(encoding="utf-8", errors="replace") as file,
+                path.open("rb") as file,
             ):
                 try:
                     fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
