@@ -7,36 +7,39 @@ import contextlib
 import os
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import parse_qsl
 
 from meshhook.colour import is_async
-from meshhook.observe.web import routes
+from meshhook.observe.web import routes, security
 from meshhook.observe.web.conversation import Conversation, broke_off
 from meshhook.observe.web.endpoints import BODY_LIMIT, BUSY, TOO_MANY, Endpoints, Visit
-from meshhook.observe.web.exchange import Answer, Request, refused
+from meshhook.observe.web.exchange import Answer, Request, below, refused
 from meshhook.observe.web.security import AsyncAuthorize, Authorize, ask, ask_async
 from meshhook.observe.web.wish import Wish
 from meshhook.registry import Registry
 
+T = TypeVar("T")
 Message: TypeAlias = MutableMapping[str, Any]
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
+Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 STALLED = 30.0
 """A client that takes nothing for so many seconds is told nothing more."""
 
 BODY_WITHIN = 10.0
-READERS = 2
+READERS = 4
 """So many threads read statistics; the loop itself never does, for there may be thousands."""
 
 
 class AsgiApp:
     """What :func:`asgi_app` returns: call it as ASGI says, and ``close()`` it to end streams."""
 
-    def __init__(self, endpoints: Endpoints) -> None:
+    def __init__(self, endpoints: Endpoints, place: tuple[str, Application] | None) -> None:
         self._endpoints = endpoints
+        self._place = place
         self._pool: tuple[int, ThreadPoolExecutor] | None = None
 
     def close(self) -> None:
@@ -44,6 +47,26 @@ class AsgiApp:
         self._endpoints.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, as ASGI has it."""
+        if self._place is not None:
+            await self._answer_beside(*self._place, scope, receive, send)
+        else:
+            await self._answer_here(scope, receive, send)
+
+    async def _answer_beside(
+        self, at: str, beside: Application, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        if scope["type"] == "lifespan":
+            await beside(scope, receive, send)
+            self.close()
+            return
+        root, path = _place_of(scope)
+        if below(at, path) is None:
+            await beside(scope, receive, send)
+        else:
+            await self._answer_here({**scope, "root_path": root + at}, receive, send)
+
+    async def _answer_here(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "websocket":
@@ -82,7 +105,7 @@ class AsgiApp:
             return visit.answer()  # however busy the threads are
         return await self._in_thread(visit.answer, author)
 
-    async def _in_thread(self, work: Callable[..., Any], *args: Any) -> Any:
+    async def _in_thread(self, work: Callable[..., T], *args: Any) -> T:
         pool, pid = self._pool, os.getpid()
         if pool is None or pool[0] != pid:
             # A forked child has no threads of its parent's.
@@ -177,11 +200,15 @@ async def _body(receive: Receive) -> bytes | None:
     return body
 
 
+def _place_of(scope: Scope) -> tuple[str, str]:
+    """Return where the application is mounted, and the path below; some servers leave that out."""
+    root, path = scope.get("root_path", "").rstrip("/"), scope["path"]
+    rest = below(root, path)
+    return root, path if rest is None else rest
+
+
 def _request(scope: Scope, body: bytes) -> Request:
-    root = scope.get("root_path", "").rstrip("/")
-    path = scope["path"]
-    if root and (path == root or path.startswith(f"{root}/")):
-        path = path[len(root) :]
+    root, path = _place_of(scope)
     headers: dict[str, str] = {}
     for raw_name, raw_value in scope["headers"]:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
@@ -207,6 +234,8 @@ def asgi_app(
     fleet: Any = (),
     hosts: Iterable[str] | None = None,
     trust_forwarded: bool = False,
+    beside: Application | None = None,
+    at: str = "/meshhook",
     max_streams: int = 100,
 ) -> AsgiApp:
     """Return the endpoints as an ASGI application, to be mounted in FastAPI, Starlette or alone.
@@ -223,6 +252,9 @@ def asgi_app(
         hosts: which names the ``Host`` of a request may have, without ports. Default all.
         trust_forwarded: whether ``X-Forwarded-Host`` comes from a proxy of yours and can be
             trusted.
+        beside: the application of the service, where it has no way to mount another one: it
+            answers all that is not below ``at``.
+        at: where the endpoints are, with ``beside``.
         max_streams: so many clients may follow the events at a time.
 
     Raises:
@@ -231,6 +263,7 @@ def asgi_app(
 
     Safe to share between threads, tasks and event loops.
     """
+    place = None if beside is None else (security.checked_place(at), beside)
     return AsgiApp(
         Endpoints(
             registry,
@@ -242,5 +275,6 @@ def asgi_app(
             trust_forwarded=trust_forwarded,
             max_streams=max_streams,
             may_be_async=True,
-        )
+        ),
+        place,
     )

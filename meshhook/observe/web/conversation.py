@@ -55,7 +55,7 @@ class Conversation:
         self._token: Any = None
         self._next_batch = self._next_stats = 0.0
         self._sent = monotonic()
-        self._listener = endpoints.feed.listen(kinds=wish.kinds, on_ready=wake)
+        self._listener = endpoints.feed.listen(wish.kinds, MOST, on_ready=wake)
         self._known: set[int] = set()
 
     @property
@@ -110,14 +110,13 @@ class Conversation:
 
     def _events(self) -> bytes:
         found, dropped = self._listener.drain()
-        happened = [each for each in found if each["id"] not in self._known]
+        happened = [each for each in found if each.id not in self._known]
         if not happened and not dropped:
             return b""
         self._known = set()
         self._next_batch = self._monotonic() + BATCH_EVERY
-        kept = happened[-MOST:]
-        dropped += len(happened) - len(kept)
-        return message("events", {"events": kept, "dropped": dropped})
+        lines = b",".join(map(self._endpoints.line_of, happened))
+        return b'event: events\ndata: {"events":[%b],"dropped":%d}\n\n' % (lines, dropped)
 
     def _stats(self) -> bytes:
         if not self._wish.stats:

@@ -12,28 +12,30 @@ import json
 import logging
 import math
 import threading
+import time
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
-from meshhook import events
 from meshhook.errors import ConfigurationError
-from meshhook.observe.control import Control
-from meshhook.observe.feed import Feed
+from meshhook.events import Event, event_name
+from meshhook.observe.control import LONGEST, Control
+from meshhook.observe.feed import Feed, Occurrence
 from meshhook.observe.snapshot import Snapshots, instance
 from meshhook.observe.web import files, routes, security
 from meshhook.observe.web.conversation import Conversation
-from meshhook.observe.web.exchange import JSON, Answer, Request, refused, told
+from meshhook.observe.web.exchange import JSON, Answer, Request, as_json, refused, told
 from meshhook.observe.web.wish import Wish
 from meshhook.registry import Registry
-from meshhook.settings import count, wrong
+from meshhook.settings import count
 
 BODY_LIMIT: Final = 4096
-LONGEST: Final = 30 * 24 * 3600
-"""The most seconds for which something can be done; who means longer leaves it out."""
-
+FLEET_EVERY: Final = 1.0
+LINES_KEPT: Final = 2000
 BUSY: Final = ("Retry-After", "5")
 TOO_MANY: Final = "too many clients follow the events already; max_streams= tells how many may"
+NO_METRICS: Final = "metrics need prometheus_client: pip install 'meshhook[prometheus]'"
 _PROBES: Final = frozenset({routes.LIVE, routes.READY})
 
 _log = logging.getLogger("meshhook.web")
@@ -86,7 +88,7 @@ class Endpoints:
         self._authorize_read = security.checked_authorize(
             "authorize_read", authorize_read, may_be_async=may_be_async
         )
-        self._gate = security.Gate(security.checked_hosts(hosts), trust_forwarded=trust_forwarded)
+        self._gate = security.Gate(hosts, trust_forwarded=trust_forwarded)
         self._dashboard = dashboard
         self._fleet = _fleet_of(fleet)
         self.max_streams = count("max_streams", max_streams)
@@ -95,6 +97,7 @@ class Endpoints:
         self.snapshots = Snapshots(self.registry, self.control)
         self._lock = threading.RLock()
         self._streams: set[Conversation] = set()  # guarded by _lock
+        self._lines: dict[int, bytes] = {}
         self.closing = threading.Event()
         self.feed.start()
 
@@ -175,12 +178,9 @@ class Endpoints:
     def _metrics(self, request: Request, _parts: tuple[str, ...], _author: str | None) -> Answer:
         from meshhook.observe.prometheus import exposition
 
-        try:
-            body, media_type = exposition(self.registry, request.headers.get("accept", ""))
-        except ImportError:
-            return refused(
-                501, "metrics need prometheus_client: pip install 'meshhook[prometheus]'"
-            )
+        if find_spec("prometheus_client") is None:
+            return refused(501, NO_METRICS)
+        body, media_type = exposition(self.registry, request.headers.get("accept", ""))
         return Answer(headers=(("Content-Type", media_type),), body=body)
 
     def _policies(self, _request: Request, _parts: tuple[str, ...], _author: str | None) -> Answer:
@@ -212,16 +212,17 @@ class Endpoints:
             return refused(404, "there is no such policy")
         except _BadBodyError as error:
             return refused(400, str(error))
-        except ConfigurationError:
-            return refused(409, "this cannot be done to this policy, or not for so long")
+        except ConfigurationError as error:
+            # It tells of the action and the seconds, which are known to be what they should.
+            return refused(400, str(error))
         return told(self.snapshots.one(kind, name) or before)
 
     def _events(self, request: Request, _parts: tuple[str, ...], _author: str | None) -> Answer:
         kinds = None
         if request.query.get("kinds"):
             kinds = tuple(kind.strip() for kind in request.query["kinds"].split(","))
-            known = known_events()
-            if not known.keys() >= set(kinds):
+            known = {event_name(kind) for kind in Event.__subclasses__()}
+            if not known >= set(kinds):
                 return refused(400, f"kinds may name these: {', '.join(sorted(known))}")
         if request.query.get("recent") or JSON in request.headers.get("accept", ""):
             return told({"instance": instance(), "events": self.recent(kinds)})
@@ -252,7 +253,17 @@ class Endpoints:
 
     def recent(self, kinds: tuple[str, ...] | None) -> list[dict[str, Any]]:
         """Return the notable things that happened of late, oldest first."""
-        return [each for each in self.feed.recent() if kinds is None or each["event"] in kinds]
+        shown = [each.to_dict() for each in self.feed.recent()]
+        return [each for each in shown if kinds is None or each["event"] in kinds]
+
+    def line_of(self, occurrence: Occurrence) -> bytes:
+        """Return an occurrence as JSON, which is made once for all clients."""
+        line = self._lines.get(occurrence.id)
+        if line is None:
+            if len(self._lines) >= LINES_KEPT:
+                self._lines.clear()
+            line = self._lines[occurrence.id] = as_json(occurrence.to_dict())
+        return line
 
     def converse(self, wish: Wish, wake: Callable[[], object]) -> Conversation | None:
         """Begin to tell a client; None if there are too many. ``wake`` is called on any thread."""
@@ -291,26 +302,34 @@ _REPLIES: Final[Mapping[routes.Route, _Reply]] = {
 assert len(_REPLIES) == len(routes.ROUTES)  # noqa: S101
 
 
-def known_events() -> dict[str, type[events.Event]]:
-    """Return the kinds of events by the names that a client may ask for."""
-    kinds = [kind for kind in vars(events).values() if isinstance(kind, type)]
-    return {
-        events.event_name(kind): kind
-        for kind in kinds
-        if issubclass(kind, events.Event) and kind is not events.Event
-    }
+class _Table:
+    """The table of a fleet, which is asked once for all who want it at the same time."""
+
+    def __init__(self, fleet: Any, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._fleet = fleet
+        self._monotonic = monotonic
+        self._lock = threading.RLock()
+        self._table: dict[str, Any] = {}
+        self._until = -math.inf
+
+    def read(self) -> dict[str, Any]:
+        """Return the table, a second old at most."""
+        with self._lock:
+            if self._monotonic() >= self._until:
+                self._table = self._fleet.read()
+                self._until = self._monotonic() + FLEET_EVERY
+            return self._table
 
 
-def _fleet_of(fleet: Any) -> Any:
-    if hasattr(fleet, "read"):
-        return fleet
+def _fleet_of(fleet: Any) -> _Table | None:
     if isinstance(fleet, str):
-        raise wrong("fleet", fleet, "a list of URLs")
-    if not fleet:
+        # Not shown: it may hold a password.
+        raise ConfigurationError("fleet must be a list of URLs, got one piece of text")
+    if isinstance(fleet, (list, tuple, set, frozenset)) and not fleet:
         return None
     from meshhook.observe.fleet import Fleet
 
-    return Fleet(fleet)
+    return _Table(fleet if isinstance(fleet, Fleet) else Fleet(fleet))
 
 
 class _BadBodyError(Exception):
@@ -332,6 +351,6 @@ def _seconds_in(body: bytes) -> float | None:
         return None
     if not isinstance(seconds, (int, float)) or isinstance(seconds, bool):
         raise _BadBodyError("seconds must be a number")
-    if not 0 < seconds <= LONGEST or not math.isfinite(seconds):
-        raise _BadBodyError(f"seconds must be more than 0, and {LONGEST} at the most")
+    if not 0 < seconds <= LONGEST:
+        raise _BadBodyError(f"seconds must be more than 0, and {LONGEST:.0f} at the most")
     return float(seconds)

@@ -16,8 +16,10 @@ _NO_BODY = frozenset({204, 304})
 PROTECTION = (
     (
         "Content-Security-Policy",
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        (
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+            "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        ),
     ),
     ("X-Content-Type-Options", "nosniff"),
     ("X-Frame-Options", "DENY"),
@@ -86,6 +88,13 @@ def _finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_finite(each) for each in value]
     return value
+
+
+def below(at: str, path: str) -> str | None:
+    """Return the part of ``path`` below ``at``; None if it is elsewhere."""
+    if path == at or path.startswith(f"{at}/"):
+        return path[len(at) :]
+    return None
 
 
 def told(value: Any, status: int = 200, *headers: tuple[str, str]) -> Answer:

@@ -12,10 +12,11 @@ import logging
 import os
 import socket
 import socketserver
+import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 from wsgiref.handlers import SimpleHandler
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
@@ -53,7 +54,8 @@ class _Answering(SimpleHandler):
     """Runs the application for one request."""
 
     server_software = "meshhook"
-    os_environ: Final = {}  # the environment of the process is nobody's business
+    # What a client sends is all there is: the environment of the process is nobody's business.
+    os_environ: dict[str, str] = {}  # noqa: RUF012 - as the base has it
     wsgi_file_wrapper = None
 
     def log_exception(self, exc_info: Any) -> None:
@@ -89,11 +91,10 @@ class Handler(WSGIRequestHandler):
             self.requestline = self.request_version = self.command = ""
             self.send_error(414)
         elif self.raw_requestline and self.parse_request():
-            handler = _Answering(
-                self.rfile, self.wfile, io.StringIO(), self.get_environ(), multithread=True
+            read, written = cast("Any", self.rfile), cast("Any", self.wfile)
+            _Answering(read, written, io.StringIO(), self.get_environ(), multithread=True).run(
+                self.server.endpoints
             )
-            handler.http_version = "1.0"
-            handler.run(self.server.application)
 
     def get_environ(self) -> dict[str, Any]:
         """Return the request as WSGI wants it, without names that could be taken for others."""
@@ -139,7 +140,7 @@ class HttpServer(socketserver.ThreadingMixIn, WSGIServer):
         )[0]
         self.address_family = family
         super().__init__(found[:2], Handler)  # type: ignore[arg-type]
-        self.application = application
+        self.endpoints = application
 
     def server_bind(self) -> None:
         """Bind, without asking a name server for the name of this host."""
@@ -170,9 +171,8 @@ class HttpServer(socketserver.ThreadingMixIn, WSGIServer):
         head = "".join(f"{name}: {value}\r\n" for name, value in answer.all_headers())
         try:
             request.setblocking(False)
-            request.send(
-                b"HTTP/1.0 503 Service Unavailable\r\n%b\r\n" % head.encode() + answer.body
-            )
+            head = f"HTTP/1.0 503 Service Unavailable\r\n{head}\r\n"
+            request.send(head.encode() + answer.body)
         except OSError:
             pass
         finally:
@@ -180,3 +180,6 @@ class HttpServer(socketserver.ThreadingMixIn, WSGIServer):
 
     def handle_error(self, _request: Any, _client_address: Any) -> None:
         """Say nothing of clients that leave or are too slow."""
+        error = sys.exc_info()[1]
+        if error is not None and not isinstance(error, OSError):
+            _log.error("a connection broke off: %s", whereabouts(error))

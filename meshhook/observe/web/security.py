@@ -10,6 +10,7 @@ rebinding) reads nothing.
 from __future__ import annotations
 
 import inspect
+import ipaddress
 import logging
 import traceback
 from collections.abc import Awaitable, Callable, Iterable
@@ -17,6 +18,7 @@ from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
 from meshhook.colour import is_async
+from meshhook.observe.control import LONGEST_AUTHOR
 from meshhook.observe.web.exchange import JSON, Answer, Request, refused
 from meshhook.settings import function, wrong
 
@@ -26,7 +28,6 @@ AsyncAuthorize: TypeAlias = Callable[[Request], Awaitable["str | None"]]
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 HEADER, HEADER_VALUE = "X-Meshhook", "act"
 
-_LONGEST_AUTHOR = 100
 _log = logging.getLogger("meshhook.web")
 
 NOBODY_MAY = (
@@ -44,16 +45,22 @@ def checked_authorize(argument: str, value: Any, *, may_be_async: bool) -> Any:
     return function(argument, value, "request")
 
 
-def checked_hosts(value: Any) -> frozenset[str] | None:
-    """Return the names that are allowed in ``Host``, without ports; None for all of them."""
-    if value is None:
-        return None
+def checked_hosts(value: Any) -> frozenset[str]:
+    """Return the names that are allowed in ``Host``, without ports."""
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise wrong("hosts", value, "a list of host names, such as ['ops.example.org']")
     hosts = list(value)
     if not all(isinstance(host, str) and host.strip() for host in hosts):
         raise wrong("hosts", value, "a list of host names, such as ['ops.example.org']")
     return frozenset(_name_of(host) for host in hosts)
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether nobody but this machine reaches ``host``."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _name_of(host: str) -> str:
@@ -66,13 +73,20 @@ def _name_of(host: str) -> str:
     return host.removesuffix(".")
 
 
+def checked_place(at: Any) -> str:
+    """Return ``at``, a path that begins with a slash and does not end in one."""
+    if not isinstance(at, str) or not at.startswith("/") or at.endswith("/"):
+        raise wrong("at", at, "a path such as '/meshhook', without a slash at the end")
+    return at
+
+
 class Gate:
     """Refuses what comes from where it must not."""
 
-    def __init__(self, hosts: frozenset[str] | None, *, trust_forwarded: bool) -> None:
+    def __init__(self, hosts: Iterable[str] | None, *, trust_forwarded: bool) -> None:
         if not isinstance(trust_forwarded, bool):
             raise wrong("trust_forwarded", trust_forwarded, "True or False")
-        self._hosts = hosts
+        self._hosts = None if hosts is None else checked_hosts(hosts)
         self._trusts = trust_forwarded
 
     def _host(self, request: Request) -> str | None:
@@ -81,7 +95,7 @@ class Gate:
         return request.headers.get("host")
 
     def refuses(self, request: Request) -> Answer | None:
-        """Refuse a foreign name in ``Host``. No browser leaves it out, so without one it is well."""
+        """Refuse a foreign name in ``Host``. No browser leaves it out; who does is let in."""
         host = self._host(request)
         if self._hosts is None or host is None or _name_of(host) in self._hosts:
             return None
@@ -131,20 +145,22 @@ def denied(request: Request) -> Answer:
 def ask(authorize: Authorize, request: Request) -> str | None:
     """Return who asks, by the word of ``authorize``; None for nobody that is let in."""
     try:
-        return _author(authorize, authorize(request))
+        return _author(authorize(request))
     except Exception as error:
-        return _failed(error)
+        _report(error)
+        return None
 
 
 async def ask_async(authorize: AsyncAuthorize, request: Request) -> str | None:
     """Do the same for an async ``authorize``."""
     try:
-        return _author(authorize, await authorize(request))
+        return _author(await authorize(request))
     except Exception as error:
-        return _failed(error)
+        _report(error)
+        return None
 
 
-def _author(authorize: Any, answer: Any) -> str | None:
+def _author(answer: Any) -> str | None:
     if inspect.iscoroutine(answer):
         answer.close()
     if answer is None:
@@ -156,10 +172,10 @@ def _author(authorize: Any, answer: Any) -> str | None:
             type(answer).__qualname__,
         )
         return None
-    return answer[:_LONGEST_AUTHOR]
+    return answer[:LONGEST_AUTHOR]
 
 
-def _failed(error: Exception) -> None:
+def _report(error: Exception) -> None:
     # Its text may hold what the request is authorised with, so only the place is told.
     _log.error("authorize= failed with %s, so the request is refused", whereabouts(error))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from meshhook import forks
 from meshhook.errors import ConfigurationError
-from meshhook.observe.web.security import LOOPBACK, Authorize
+from meshhook.observe.web.security import LOOPBACK, Authorize, checked_hosts, is_loopback
 from meshhook.observe.web.wsgi import WsgiApp, wsgi_app
 from meshhook.registry import Registry
 from meshhook.settings import count, printable, wrong
@@ -120,8 +120,8 @@ def serve(
     if port > _HIGHEST_PORT:
         raise wrong("port", port, f"a number up to {_HIGHEST_PORT}, or 0 for one that is free")
     printable("host", host)
-    if hosts is None and host in LOOPBACK:
-        hosts = LOOPBACK
+    if is_loopback(host):
+        hosts = [host, *LOOPBACK, *(() if hosts is None else checked_hosts(hosts))]
     application = wsgi_app(
         registry,
         authorize=authorize,

@@ -8,9 +8,10 @@ from http import HTTPStatus
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl
 
+from meshhook.observe.web import security
 from meshhook.observe.web.conversation import Conversation, broke_off
 from meshhook.observe.web.endpoints import BODY_LIMIT, BUSY, TOO_MANY, Endpoints, Visit
-from meshhook.observe.web.exchange import Answer, Request, refused
+from meshhook.observe.web.exchange import Answer, Request, below, refused
 from meshhook.observe.web.security import Authorize, ask
 from meshhook.observe.web.wish import Wish
 from meshhook.registry import Registry
@@ -23,14 +24,23 @@ Application: TypeAlias = Callable[[Environ, StartResponse], Iterable[bytes]]
 class WsgiApp:
     """What :func:`wsgi_app` returns: call it as WSGI says, and ``close()`` it to end streams."""
 
-    def __init__(self, endpoints: Endpoints) -> None:
+    def __init__(self, endpoints: Endpoints, place: tuple[str, Application] | None) -> None:
         self._endpoints = endpoints
+        self._place = place
 
     def close(self) -> None:
         """End all streams, and stop to listen to events."""
         self._endpoints.close()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer, as WSGI has it."""
+        if self._place is not None:
+            at, beside = self._place
+            rest = below(at, environ.get("PATH_INFO", ""))
+            if rest is None:
+                return beside(environ, start_response)
+            root = environ.get("SCRIPT_NAME", "") + at
+            environ = {**environ, "SCRIPT_NAME": root, "PATH_INFO": rest}
         request = _request(environ)
         answer = self._answer(request)
         stream: _Stream | None = None
@@ -133,6 +143,8 @@ def wsgi_app(
     fleet: Any = (),
     hosts: Iterable[str] | None = None,
     trust_forwarded: bool = False,
+    beside: Application | None = None,
+    at: str = "/meshhook",
     max_streams: int = 20,
 ) -> WsgiApp:
     """Return the endpoints as a WSGI application, to be mounted in Flask, Django or alone.
@@ -149,6 +161,9 @@ def wsgi_app(
         hosts: which names the ``Host`` of a request may have, without ports. Default all.
         trust_forwarded: whether ``X-Forwarded-Host`` comes from a proxy of yours and can be
             trusted.
+        beside: the application of the service, where it has no way to mount another one: it
+            answers all that is not below ``at``.
+        at: where the endpoints are, with ``beside``.
         max_streams: so many clients may follow the events at a time; each holds a thread of the
             server.
 
@@ -158,6 +173,7 @@ def wsgi_app(
 
     Safe to share between threads.
     """
+    place = None if beside is None else (security.checked_place(at), beside)
     return WsgiApp(
         Endpoints(
             registry,
@@ -169,5 +185,6 @@ def wsgi_app(
             trust_forwarded=trust_forwarded,
             max_streams=max_streams,
             may_be_async=False,
-        )
+        ),
+        place,
     )
