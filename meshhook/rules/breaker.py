@@ -225,6 +225,14 @@ class Circuit:
             back.began = min(saved.began, now)
         return self._go(back, "isolation ended")
 
+    def relieve(self, state: State, back: State, now: float) -> Change | None:
+        """Go from ``state``, which was set for a time, back to another; else stay as it is."""
+        if self.phase.state is state:
+            return self._go(self._fresh(back, now), "its time is over")
+        if self.saved is not None and self.saved.state is state:
+            self.saved = self._fresh(back, now)
+        return None
+
     def forget_calls(self) -> None:
         """Expect none of the running calls to end: they run in another process."""
         self.users = 0

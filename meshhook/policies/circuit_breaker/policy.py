@@ -50,7 +50,9 @@ class CircuitBreaker(Policy):
     def __init__(self, settings: BreakerSettings, registry: Registry) -> None:
         super().__init__(settings, registry)
         self._initial = settings.initial_state
-        self._isolations = 0  # guarded by _lock
+        self._standing = _standing(settings.initial_state)
+        self._times_set = 0  # guarded by _lock, as the next one
+        self._isolations = 0
         self._isolating = False
         self._sketch = Sketch() if settings.rules.slow_call_duration is not None else None
         self._transitions: dict[tuple[State, State], int] = {}  # guarded by _lock
@@ -313,13 +315,19 @@ class CircuitBreaker(Policy):
         """Close the circuit and forget its window; counters since the start are kept."""
         self._set(State.CLOSED)
 
-    def _set(self, state: State) -> None:
+    def _set(self, state: State, *, for_now: bool = False) -> int:
+        """Set all circuits; return how many times that was done. ``for_now``: for a time only."""
         _ = self.name  # which raises for a breaker without circuits of its own
+        with self._lock:
+            self._times_set = times = self._times_set + 1
+            if not for_now:
+                self._standing = _standing(state)
         if self._family is not None:
             # First, so that the circuits of new keys begin in this state as well.
             self._initial = state
         self._isolating = False
         self._change_all(lambda circuit, now: circuit.set(state, now))
+        return times
 
     @contextlib.contextmanager
     def isolated(self) -> Iterator[None]:
@@ -395,6 +403,12 @@ class CircuitBreaker(Policy):
         if rules.slow_call_rate_threshold is not None:
             opens.append(f"slow call rate {rules.slow_call_rate_threshold:.0%}")
         return f"circuit_breaker({self.name!r}, opens at {' or '.join(opens)})"
+
+
+def _standing(state: State) -> State:
+    """Return what a circuit goes back to: what was set by hand, or closed, to judge for itself."""
+    by_hand = state in {State.FORCED_OPEN, State.DISABLED, State.METRICS_ONLY}
+    return state if by_hand else State.CLOSED
 
 
 def _is_idle(circuit: Circuit) -> bool:

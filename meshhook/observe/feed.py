@@ -1,0 +1,377 @@
+"""The feed: what has happened lately, for pages and streams that show it.
+
+What is notable (a circuit that changed, a lost lease, what an operator did) is rare, and a feed
+keeps the last of it from its start on. What happens once a call is only asked for while somebody
+listens to it: without a listener no policy builds such an event.
+
+There is one ring for each kind of event, so a storm of one kind takes nothing from another, and
+memory is bounded whoever listens. A :class:`Listener` has no queue: it remembers how far it has
+read. So an event costs the call the same for one listener as for a hundred, and one that is never
+drained costs nothing. What leaves a ring before a listener has read it is counted as dropped.
+
+The lock is held for a few steps, which read and write memory. It is reentrant: an event may happen
+in a signal handler or a finalizer that interrupts the feed in its own work.
+"""
+
+from __future__ import annotations
+
+import bisect
+import difflib
+import itertools
+import logging
+import math
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any, Final, NamedTuple, Self
+
+from meshhook import events, forks
+from meshhook.errors import ConfigurationError
+from meshhook.events import Event, Subscription, event_name, subscribe
+from meshhook.runtime.bell import Bell
+from meshhook.settings import count
+
+logger = logging.getLogger("meshhook.events")
+
+NOTABLE: Final = (
+    events.CircuitChanged,
+    events.OperatorActed,
+    events.LimitChanged,
+    events.RateChanged,
+    events.StoreFailed,
+    events.KeyTakenOver,
+    events.LeaseLost,
+    events.AbandonedCallEnded,
+)
+"""The kinds that a feed keeps whether anybody listens or not."""
+
+REPEAT_AFTER = 1.0
+"""What may be notable for each call is kept once in so many seconds and policy; the rest count."""
+
+_MAY_REPEAT: Final = (events.StoreFailed, events.AbandonedCallEnded, events.KeyTakenOver)
+_MOST = 100_000
+_MOST_REPEATING = 1_000
+
+
+class Occurrence(NamedTuple):
+    """An event, with its number and when it was: seconds since the epoch.
+
+    ``repeated`` is how many more of the kind there were at this policy since the one before, which
+    are not shown one by one.
+    """
+
+    id: int
+    time: float
+    event: Event
+    repeated: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return numbers, text and None, fit for ``json.dumps``."""
+        event = self.event
+        shown = {"id": self.id, "time": self.time, "event": event_name(type(event))}
+        for field in event.__dataclass_fields__:
+            value = getattr(event, field)
+            finite = not isinstance(value, float) or math.isfinite(value)
+            shown[field] = value if finite else None
+        if self.repeated:
+            shown["repeated"] = self.repeated
+        return shown
+
+
+class _Ring:
+    """The last occurrences of one kind, and how many there ever were."""
+
+    __slots__ = ("last", "total")
+
+    def __init__(self, capacity: int) -> None:
+        self.last: deque[Occurrence] = deque(maxlen=capacity)
+        self.total = 0
+
+    def copy(self) -> list[Occurrence]:
+        """Return the last ones, in one step: an event of a finalizer must not come in between."""
+        return list(self.last)
+
+
+class Feed:
+    """The last notable events, and listeners to all. Safe to use from any thread or task.
+
+    Args:
+        recent: how many notable occurrences :meth:`recent` returns at most. Default 200.
+    """
+
+    def __init__(self, *, recent: int = 200) -> None:
+        self._recent = count("recent", recent)
+        self._capacity = self._recent
+        self._last = 0  # guarded by _lock, as all below
+        self._rings: dict[tuple[type[Event], bool], _Ring] = {}
+        self._repeats: dict[tuple[type[Event], str, str], list[float]] = {}
+        self._subscription: Subscription | None = None
+        self.renew_locks()
+        forks.enrol(self)
+
+    def renew_locks(self) -> None:
+        """Make the lock anew, in a forked child, where none of the listeners is drained."""
+        self._lock = threading.RLock()
+        self._listeners: set[weakref.ref[Listener]] = set()
+        self._waiting: tuple[weakref.ref[Listener], ...] = ()
+        # Not now: the lock of the events may not be a new one yet.
+        self._must_ask = True
+
+    def start(self) -> Self:
+        """Keep notable events from now on. Once started, to start again changes nothing."""
+        with self._lock:
+            if self._subscription is None:
+                self._subscription = subscribe(self._hear, *NOTABLE)
+        return self
+
+    def close(self) -> None:
+        """Hear nothing any more; listeners are woken, and get what there is already."""
+        with self._lock:
+            if self._subscription is not None:
+                self._subscription.close()
+                self._subscription = None
+            listeners = self._alive()
+            self._listeners.clear()
+            self._waiting = ()
+        for listener in listeners:
+            listener._wake()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has been started and not closed."""
+        return self._subscription is not None
+
+    def recent(self) -> list[Occurrence]:
+        """Return the last notable occurrences, the oldest first."""
+        with self._lock:
+            kept = [ring.copy() for (_, notable), ring in list(self._rings.items()) if notable]
+        return sorted(itertools.chain.from_iterable(kept))[-self._recent :]
+
+    def listen(
+        self,
+        kinds: Iterable[str | type[Event]] | None = None,
+        capacity: int = 1_000,
+        *,
+        on_ready: Callable[[], object] | None = None,
+    ) -> Listener:
+        """Return a listener to what happens from now on; starts the feed. Close it when done.
+
+        Args:
+            kinds: the names (``circuit_changed``) or classes of events. Default: all of them.
+            capacity: how many occurrences of one kind are kept for it, and how many it gets at
+                once. Default 1,000.
+            on_ready: called once when there is something to drain, and once again after each time
+                that it was drained: on the thread of the call, so it has to be quick, such as
+                ``functools.partial(loop.call_soon_threadsafe, ready.set)``.
+
+        Raises:
+            ConfigurationError: for a kind that there is not.
+        """
+        if count("capacity", capacity) > _MOST:
+            raise ConfigurationError(f"capacity must be at most {_MOST:,}, got {capacity}")
+        wanted = None if kinds is None else tuple(_kind(each) for each in kinds)
+        self.start()
+        with self._lock:
+            listener = Listener(self, wanted, capacity, on_ready)
+            self._listeners.add(listener._ref)
+            self._make_room(capacity)
+            self._ask()
+            listener._arm()
+        return listener
+
+    def _make_room(self, capacity: int) -> None:
+        if capacity > self._capacity:
+            self._capacity = capacity
+            for ring in list(self._rings.values()):
+                ring.last = deque(ring.copy(), maxlen=capacity)
+
+    def _alive(self) -> list[Listener]:
+        found = [ref() for ref in list(self._listeners)]
+        return [each for each in found if each is not None]
+
+    def _ask(self) -> None:
+        """Subscribe to what is notable and what the listeners want. Call it under the lock."""
+        if self._subscription is None:
+            return
+        self._must_ask = False
+        kinds: set[type[Event]] = set(NOTABLE)
+        for listener in self._alive():
+            kinds.update((Event,) if listener._kinds is None else listener._kinds)
+        self._subscription.listen_to(*(kinds if Event not in kinds else (Event,)))
+
+    def _forget(self, ref: weakref.ref[Listener]) -> None:
+        """Do without a listener: it was closed, or nobody has it any more."""
+        with self._lock:
+            self._listeners.discard(ref)
+            self._waiting = tuple(each for each in self._waiting if each is not ref)
+            self._ask()
+
+    def _hear(self, event: Event) -> None:
+        """Keep one event. The call waits for this."""
+        kind = type(event)
+        with self._lock:
+            if self._must_ask:
+                self._ask()
+            notable = _is_notable(event)
+            repeated = 0
+            if notable and isinstance(event, _MAY_REPEAT):
+                repeated = self._repetitions(event)
+                if repeated < 0:
+                    return
+            ring = self._rings.get((kind, notable))
+            if ring is None:
+                ring = self._rings[kind, notable] = _Ring(self._capacity)
+            self._last = number = self._last + 1
+            ring.total += 1
+            ring.last.append(Occurrence(number, time.time(), event, repeated))
+            ready = self._ready_for(kind) if self._waiting else ()
+        for listener in ready:
+            listener._wake()
+
+    def _repetitions(self, event: Event) -> int:
+        """Return how many were left out before this one; -1 if this one is left out as well."""
+        at = type(event), event.policy, event.name
+        now = time.monotonic()
+        known = self._repeats.get(at)
+        if known is not None and 0 <= now - known[0] < REPEAT_AFTER:
+            known[1] += 1
+            return -1
+        if len(self._repeats) >= _MOST_REPEATING:
+            self._repeats.clear()
+        self._repeats[at] = [now, 0]
+        return 0 if known is None else int(known[1])
+
+    def _ready_for(self, kind: type[Event]) -> list[Listener]:
+        """Take those from the waiting who want such an event."""
+        ready, waiting = [], []
+        for ref in self._waiting:
+            listener = ref()
+            if listener is not None and listener._wants(kind):
+                ready.append(listener)
+            else:
+                waiting.append(ref)
+        self._waiting = tuple(waiting)
+        return ready
+
+
+class Listener:
+    """One who listens to a feed, made by :meth:`Feed.listen`. To be drained by one at a time."""
+
+    def __init__(
+        self,
+        feed: Feed,
+        kinds: tuple[type[Event], ...] | None,
+        capacity: int,
+        on_ready: Callable[[], object] | None,
+    ) -> None:
+        self._feed = feed
+        self._kinds = kinds
+        self._capacity = capacity
+        self._on_ready = on_ready
+        self._bell = Bell()
+        self._ref = weakref.ref(self, feed._forget)
+        self._read = feed._last
+        self._totals = {at: ring.total for at, ring in list(feed._rings.items())}
+
+    def drain(self) -> tuple[list[Occurrence], int]:
+        """Return what has happened since the last time, and how many of it are lost.
+
+        The oldest is first. Of more than ``capacity`` the last ones are kept, and what is notable
+        before all others. Never blocks.
+        """
+        feed, read = self._feed, self._read
+        copies: list[tuple[bool, list[Occurrence]]] = []
+        happened = 0
+        with feed._lock:
+            for at, ring in list(feed._rings.items()):
+                fresh = ring.total - self._totals.get(at, 0)
+                if fresh and self._wants(at[0]):
+                    happened += fresh
+                    self._totals[at] = ring.total
+                    copies.append((at[1], ring.copy()))
+            self._read = feed._last
+            self._arm()
+        fresh_of = {True: list[Occurrence](), False: list[Occurrence]()}
+        for is_notable, copy in copies:
+            fresh_of[is_notable] += copy[bisect.bisect_right(copy, read, key=_number) :]
+        found = sorted(fresh_of[True])[-self._capacity :]
+        room = self._capacity - len(found)
+        if room:
+            found = sorted(found + sorted(fresh_of[False])[-room:])
+        return found, happened - len(found)
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait in this thread until there is something to drain, for so many seconds at most.
+
+        Returns whether it was woken: also when the listener or the feed is closed, and now and then
+        when somebody has drained in between.
+        """
+        return self._bell.wait(seconds)
+
+    def close(self) -> None:
+        """Stop listening. Safe to call more than once."""
+        self._feed._forget(self._ref)
+        self._bell.ring()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _wants(self, kind: type[Event]) -> bool:
+        return self._kinds is None or issubclass(kind, self._kinds)
+
+    def _arm(self) -> None:
+        """Have the next event wake us. Call it under the lock of the feed."""
+        feed = self._feed
+        if self._ref in feed._listeners and self._ref not in feed._waiting:
+            feed._waiting = (*feed._waiting, self._ref)
+
+    def _wake(self) -> None:
+        self._bell.ring()
+        if self._on_ready is not None:
+            try:
+                self._on_ready()
+            except Exception:
+                # Such as that of a loop that is closed by now: no reason to break a call.
+                logger.exception("on_ready of a listener failed")
+
+
+def _is_notable(event: Event) -> bool:
+    if not isinstance(event, NOTABLE):
+        return False
+    # An adaptive limit changes all the time, by design.
+    return not isinstance(event, events.LimitChanged) or event.reason != "adaptive"
+
+
+def _number(occurrence: Occurrence) -> int:
+    return occurrence.id
+
+
+def _kind(given: str | type[Event]) -> type[Event]:
+    """Return the class of events that is meant."""
+    if isinstance(given, type) and issubclass(given, Event):
+        return given
+    known = {event_name(kind): kind for kind in _all_kinds(Event)}
+    if isinstance(given, str) and given in known:
+        return known[given]
+    near = difflib.get_close_matches(str(given), known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ConfigurationError(
+        f"kinds must be names of events such as 'circuit_changed', got {given!r}{hint}"
+    )
+
+
+def _all_kinds(base: type[Event]) -> Iterable[type[Event]]:
+    for kind in base.__subclasses__():
+        yield kind
+        yield from _all_kinds(kind)
