@@ -98,9 +98,9 @@ def test_a_replay_is_on_the_span(traces: Traces, registry: mh.Registry, colour: 
         return 7
 
     guarded = mh.idempotent("{order}", name="book")(colour.paint(book))
-    colour.call(guarded, "secret")
     with traces.span():
-        colour.call(guarded, "secret")
+        for _ in range(2):
+            colour.call(guarded, "secret")
     span = traces.one()
     assert told(span) == [("result_replayed", {"policy": "idempotent", "name": "book"})]
     assert dict(span.attributes or {}) == {"meshhook.replays": 1}
@@ -126,9 +126,10 @@ def test_a_timeout_is_on_the_span(traces: Traces, registry: mh.Registry, mode: A
     """However the call is stopped, it is the caller's span that tells."""
 
     def wait() -> None:
-        while True:
-            mh.check_deadline()
+        for _ in range(500):
             time.sleep(0.001)
+            if mode == "cooperative":
+                mh.check_deadline()
 
     with traces.span(), pytest.raises(mh.TimeoutError):
         mh.timeout("5ms", mode=mode, name="t")(wait)()
