@@ -14,6 +14,9 @@ from typing import Any, ClassVar, Self, TypeAlias
 from meshhook import guard
 from meshhook.errors import ConfigurationError
 
+OF_KEYS = "its state is kept by key"
+"""Why the ``key`` of a policy is fixed."""
+
 Change: TypeAlias = tuple["Changeable", Any]
 """A policy, and the settings that it gets."""
 

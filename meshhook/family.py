@@ -104,7 +104,22 @@ class Family(Generic[M]):
                 "or use a callable"
             ) from None
 
+    def resize(self, max_keys: int) -> None:
+        """Have room for another number of keys; idle ones leave if there are too many."""
+        with self._lock:
+            self._max_keys = max_keys
+            # Once to see who is not asked for any more, and once more for those who are.
+            looks = 2 * len(self._hand)
+        while looks > 0:
+            with self._lock:  # let go in between, for calls that wait for it
+                if len(self._members) <= self._max_keys:
+                    return
+                has_evicted = self._evict()
+            looks -= 0 if has_evicted else LOOK
+
     def _place(self, key: Hashable, made: M) -> M:
+        if len(self._members) > self._max_keys:
+            self._evict()  # there were more once, which could not be idle
         if len(self._members) >= self._max_keys and not self._evict():
             if self._overflow is None:
                 self._welcome(made)

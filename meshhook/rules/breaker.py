@@ -165,9 +165,8 @@ class Circuit:
     def resume(self, permit: Permit, taken: float, now: float) -> None:
         """Let the clock of a call go on from the time that it had taken."""
         permit.started = now - taken
-        if isinstance(permit.phase, Closed) and permit not in permit.phase.overdue:
-            # Calls that began later may be before it: then it is found overdue a little later.
-            permit.phase.running[permit] = permit.started
+        if isinstance(permit.phase, Closed):
+            permit.phase.run(permit)
 
     def ignore(self, permit: Permit | Phase, now: float) -> None:
         """Settle a call that counts as nothing: give back what it held."""
@@ -191,11 +190,30 @@ class Circuit:
         self, phase: HalfOpen, permit: Permit, now: float, *, failed: bool
     ) -> Change | None:
         del phase.trials[permit]
-        verdict = phase.verdict(failed=failed)
+        return self._end_trials(phase, phase.verdict(failed=failed), now, "a trial call failed")
+
+    def _end_trials(
+        self, phase: HalfOpen, verdict: State | None, now: float, why_open: str
+    ) -> Change | None:
         if verdict is State.OPEN:
-            return self._open(now, "a trial call failed", attempt=phase.attempt + 1)
+            return self._open(now, why_open, attempt=phase.attempt + 1)
         if verdict is State.CLOSED:
             return self._go(Closed(self.rules, now), "the trial calls succeeded")
+        return None
+
+    def change(self, rules: Rules, now: float) -> Change | None:
+        """Go on by other rules, in the same state.
+
+        A circuit that is open stays so for as long as was said when it opened. Trials that have
+        ended may be enough by other rules, and then they decide now.
+        """
+        self.rules = rules
+        phase = self.phase
+        if isinstance(phase, Closed):
+            phase.change(rules, now)
+        elif isinstance(phase, HalfOpen):
+            phase.rules = rules
+            return self._end_trials(phase, phase.decided(), now, "trial calls had failed")
         return None
 
     def set(self, state: State, now: float) -> Change | None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar, NamedTuple
 
-from meshhook.rules.windows import CountWindow, TimeWindow, Totals, Window
+from meshhook.rules.windows import CountWindow, TimeWindow, Totals, Window, refit
 
 
 class State(StrEnum):
@@ -105,6 +105,29 @@ class Closed(Phase):
         watches_running = rules.slow_call_duration is not None
         self.running: dict[Permit, float] = {} if watches_running else _NO_CALLS
         self.overdue: dict[Permit, None] = {} if watches_running else _NO_CALLS
+
+    def change(self, rules: Rules, now: float) -> None:
+        """Go on by other rules, with what is known by now. The next outcome is judged by them."""
+        old, self.rules = self.rules, rules
+        if (rules.window, rules.window_calls) != (old.window, old.window_calls):
+            self.window = refit(
+                self.window, seconds=rules.window, size=rules.window_calls, now=now, ok=self.ok
+            )
+            self.since, self.until = -math.inf, math.inf
+            if self.window is not None:
+                self.since, self.until = self.window.since, self.window.until
+        if rules.slow_call_duration is None:
+            self.running = self.overdue = _NO_CALLS
+        elif rules.slow_call_duration != old.slow_call_duration:
+            self.running = {permit: permit.started for permit in self.overdue} | self.running
+            self.overdue = {}
+        self.watch = True
+
+    def run(self, permit: Permit) -> None:
+        """Have the clock of a call run on, if calls are timed."""
+        # Calls that began later may be before it: then it is found overdue a little later.
+        if self.running is not _NO_CALLS and permit not in self.overdue:
+            self.running[permit] = permit.started
 
     def advance(self, now: float) -> None:
         """Bring the window up to ``now``; what it forgot may make the next success matter."""
@@ -267,9 +290,15 @@ class HalfOpen(Phase):
 
     def verdict(self, *, failed: bool) -> State | None:
         """Take in one trial; return the state that follows, once arithmetic has decided it."""
-        needed, allowed = self.rules.success_threshold, self.rules.half_open_max_calls
         if failed:
             self.failures += 1
-            return State.OPEN if self.failures > allowed - needed else None
-        self.successes += 1
+        else:
+            self.successes += 1
+        return self.decided()
+
+    def decided(self) -> State | None:
+        """Return the state that follows, if those that have ended decide it."""
+        needed, allowed = self.rules.success_threshold, self.rules.half_open_max_calls
+        if self.failures > allowed - needed:
+            return State.OPEN
         return State.CLOSED if self.successes >= needed else None

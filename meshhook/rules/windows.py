@@ -18,6 +18,10 @@ SHORTEST = 1e-9
 """The shortest slice, in seconds: no clock tells less apart."""
 
 
+_ROUNDING = 1e-9
+"""By so much of a slice a sum of slices may be off."""
+
+
 class Totals(NamedTuple):
     """What a window holds at one moment: calls that have ended, and overdue ones that still run."""
 
@@ -54,16 +58,30 @@ class Window(Protocol):
         """Sum up the window."""
 
 
+class Slice(NamedTuple):
+    """What happened in a part of a window."""
+
+    calls: int
+    failures: int
+    slow: int
+
+
+_EMPTY = Slice(0, 0, 0)
+
+
 class CountWindow:
     """The last ``size`` outcomes.
 
     Each outcome has a ticket, its number since the start. Only those of remarkable ones are stored.
     """
 
-    __slots__ = ("_failures", "_recorded", "_size", "_slow", "since", "until")
+    __slots__ = ("_before", "_failures", "_recorded", "_size", "_slow", "since", "until")
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, counted: int = 0) -> None:
+        """Begin empty: the first ``counted`` successes are not in it."""
         self._size = size
+        self._before = counted
+        """The ticket of the last outcome before all that is known."""
         self._recorded = 0
         self._failures: deque[int] | None = None
         self._slow: deque[int] | None = None
@@ -89,7 +107,33 @@ class CountWindow:
         """Sum up the last ``size`` outcomes."""
         total = ok + self._recorded
         self._forget(total)
-        return Totals(min(total, self._size), len(self._failures or ()), len(self._slow or ()))
+        known = min(total - self._before, self._size)
+        return Totals(known, len(self._failures or ()), len(self._slow or ()))
+
+    def resized(self, size: int, ok: int) -> CountWindow:
+        """Return a window of another size with the newest of these outcomes."""
+        other = CountWindow(size)
+        other._recorded = self._recorded
+        other._before = ok + self._recorded - self.totals(ok).calls
+        other._failures = deque(self._failures or ()) or None
+        other._slow = deque(self._slow or ()) or None
+        return other
+
+    @classmethod
+    def of(cls, slices: list[Slice], size: int, ok: int) -> CountWindow:
+        """Make a window of what happened, the oldest first; in a slice failures came last."""
+        failures: deque[int] = deque()
+        slow: deque[int] = deque()
+        last = ok
+        for part in reversed(slices):
+            for tickets, number in ((failures, part.failures), (slow, part.slow)):
+                tickets.extendleft(last - each for each in range(min(number, size)))
+            last -= part.calls
+            if last <= ok - size:
+                break
+        made = cls(size, max(last, ok - size))
+        made._failures, made._slow = failures or None, slow or None
+        return made
 
     def _forget(self, total: int) -> None:
         oldest = total - self._size
@@ -119,7 +163,7 @@ class TimeWindow:
     def __init__(self, seconds: float, now: float, counted: int = 0) -> None:
         """Begin empty at ``now``: the first ``counted`` successes are not in it."""
         self._width = max(seconds / BUCKETS, SHORTEST)
-        self._past: list[tuple[int, int, int]] = []
+        self._past: list[Slice] = []
         self._slice_calls = self._slice_failures = self._slice_slow = 0
         self._calls = self._failures = self._slow = 0
         self._counted = counted
@@ -141,10 +185,10 @@ class TimeWindow:
         if passed <= 0:
             return
         self._count(ok)
-        self._past.append((self._slice_calls, self._slice_failures, self._slice_slow))
+        self._past.append(self._current())
         self._slice_calls = self._slice_failures = self._slice_slow = 0
         empty = min(passed - 1, BUCKETS)
-        self._past.extend([(0, 0, 0)] * empty)
+        self._past.extend([_EMPTY] * empty)
         while len(self._past) > BUCKETS - 1:
             calls, failures, slow = self._past.pop(0)
             self._calls -= calls
@@ -176,7 +220,7 @@ class TimeWindow:
             self._slice_failures -= 1
         elif back <= len(self._past):
             calls, failures, slow = self._past[-back]
-            self._past[-back] = calls - 1, failures - 1, slow
+            self._past[-back] = Slice(calls - 1, failures - 1, slow)
         else:
             return
         self._calls -= 1
@@ -187,8 +231,63 @@ class TimeWindow:
         self._count(ok)
         return Totals(self._calls, self._failures, self._slow)
 
+    def slices(self, now: float, ok: int) -> list[Slice]:
+        """Return what happened when, the oldest first; the last one is not over yet."""
+        if not self.since <= now < self.until:
+            self.advance(now, ok)
+        self._count(ok)
+        return [*self._past, self._current()]
+
+    def resized(self, seconds: float, now: float, ok: int) -> TimeWindow:
+        """Return a window of another length with what happened in the last seconds of both.
+
+        Each slice goes as a whole to where its end is, so nothing is forgotten too early, and what
+        is remembered for too long is no older than the window by more than a slice of this one.
+        """
+        *past, current = self.slices(now, ok)
+        other = TimeWindow(seconds, now, ok)
+        width = other._width
+        other.since = now - math.fmod(now - self.since, width)
+        other.until = other.since + width
+        # Nothing that was taken from a slice of ours can be taken back from one of those.
+        other.number = self.number + BUCKETS
+        moved: dict[int, Slice] = {}
+        for back, part in enumerate(reversed(past)):
+            age = other.since - (self.since - back * self._width)
+            slices_ago = int(age / width + _ROUNDING) + 1
+            if slices_ago < BUCKETS:
+                there = moved.get(slices_ago, _EMPTY)
+                moved[slices_ago] = Slice(*map(sum, zip(there, part, strict=True)))
+        other._past = [moved.get(at, _EMPTY) for at in range(max(moved, default=0), 0, -1)]
+        other._slice_calls, other._slice_failures, other._slice_slow = current
+        sums = map(sum, zip(*other._past, current, strict=True))
+        other._calls, other._failures, other._slow = sums
+        return other
+
+    def _current(self) -> Slice:
+        return Slice(self._slice_calls, self._slice_failures, self._slice_slow)
+
     def _count(self, ok: int) -> None:
         fresh = ok - self._counted
         self._counted = ok
         self._slice_calls += fresh
         self._calls += fresh
+
+
+def refit(
+    window: Window | None, *, seconds: float | None, size: int | None, now: float, ok: int
+) -> Window | None:
+    """Return a window of that many ``seconds``, or of ``size`` outcomes, that knows what is known.
+
+    Of the last outcomes nobody knows when they were, so a time window begins empty after them.
+    """
+    if size is not None:
+        if isinstance(window, CountWindow):
+            return window.resized(size, ok)
+        known = window.slices(now, ok) if isinstance(window, TimeWindow) else []
+        return CountWindow.of(known, size, ok)
+    if seconds is not None:
+        if isinstance(window, TimeWindow):
+            return window.resized(seconds, now, ok)
+        return TimeWindow(seconds, now, ok)
+    return None

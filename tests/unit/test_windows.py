@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from meshhook.rules.windows import BUCKETS, CountWindow, TimeWindow, Totals
+from meshhook.rules.windows import BUCKETS, CountWindow, TimeWindow, Totals, refit
 
 DECADES = 30 * 365 * 86_400.0
 """How far freezegun may move a clock, in seconds."""
@@ -299,3 +299,153 @@ class TestTimeWindow:
 def test_rates(totals: Totals, failure_rate: float | None, slow_rate: float | None) -> None:
     """Calls that still run are among the slow ones, and tell nothing about failures."""
     assert (totals.failure_rate, totals.slow_rate) == (failure_rate, slow_rate)
+
+
+class TestOtherSizes:
+    """A window that gets another size knows what both know."""
+
+    @given(
+        sizes=st.tuples(st.integers(1, 12), st.integers(1, 12)),
+        before=st.lists(outcomes, max_size=40),
+        after=st.lists(outcomes, max_size=40),
+    )
+    def test_the_newest_outcomes_are_kept(
+        self,
+        sizes: tuple[int, int],
+        before: list[tuple[bool, bool]],
+        after: list[tuple[bool, bool]],
+    ) -> None:
+        """What the smaller one has forgotten stays unknown; what comes is counted as ever."""
+        old, new = sizes
+        counted = Counted(CountWindow(old))
+        for failed, slow in before:
+            counted.add(failed=failed, slow=slow)
+        counted.window = counted.window.resized(new, counted.ok)
+        known = before[-old:]
+        for now in range(len(after) + 1):
+            if now:
+                counted.add(failed=after[now - 1][0], slow=after[now - 1][1])
+            last = [*known, *after[:now]][-new:]
+            assert counted.totals() == Totals(
+                len(last), sum(failed for failed, _ in last), sum(slow for _, slow in last)
+            )
+
+    @given(
+        lengths=st.tuples(st.integers(1, 400), st.integers(1, 400)),
+        steps=st.lists(st.tuples(st.integers(0, 90), outcomes), max_size=40),
+        wait=st.integers(0, 90),
+    )
+    def test_the_last_seconds_are_kept(
+        self,
+        lengths: tuple[int, int],
+        steps: list[tuple[int, tuple[bool, bool]]],
+        wait: int,
+    ) -> None:
+        """All of both windows, and nothing older than a slice more; in tenths of a second."""
+        old, new = (each / 10 for each in lengths)
+        window, ok, now = TimeWindow(old, 0.0), 0, 0.0
+        times = []
+        for pause, (failed, slow) in steps:
+            now += pause / 10
+            if not window.since <= now < window.until:
+                window.advance(now, ok)
+            times.append((now, failed, slow))
+            if failed or slow:
+                window.record(ok, failed=failed, slow=slow)
+            else:
+                ok += 1
+        now += wait / 10
+        before = window.totals(ok) if window.since <= now < window.until else None
+        resized = window.resized(new, now, ok)
+        assert resized.since <= now < resized.until + 1e-9
+        totals = resized.totals(ok)
+
+        def within(seconds: float) -> Totals:
+            last = [each for each in times if now - each[0] < seconds]
+            return Totals(
+                len(last), sum(each[1] for each in last), sum(each[2] for each in last)
+            )
+
+        for at_least, there, at_most in zip(
+            within(min(old, new) * (1 - 1 / BUCKETS) - 1e-9),
+            totals,
+            within(min(old, new + old / BUCKETS) + 1e-9),
+            strict=True,
+        ):
+            assert at_least <= there <= at_most
+        if before is not None:
+            assert all(there <= ever for there, ever in zip(totals, before, strict=True))
+        resized.advance(now + new, ok)
+        assert resized.totals(ok) == Totals(0, 0, 0)
+
+    @given(
+        length=st.integers(1, 400),
+        steps=st.lists(st.tuples(st.integers(0, 90), outcomes), max_size=40),
+        size=st.integers(1, 30),
+        after=st.lists(outcomes, max_size=40),
+    )
+    def test_a_window_of_seconds_becomes_one_of_calls(
+        self,
+        length: int,
+        steps: list[tuple[int, tuple[bool, bool]]],
+        size: int,
+        after: list[tuple[bool, bool]],
+    ) -> None:
+        """It holds no more than it knows, and goes on as any other."""
+        window, ok, now = TimeWindow(length / 10, 0.0), 0, 0.0
+        for pause, (failed, slow) in steps:
+            now += pause / 10
+            if not window.since <= now < window.until:
+                window.advance(now, ok)
+            if failed or slow:
+                window.record(ok, failed=failed, slow=slow)
+            else:
+                ok += 1
+        before = window.totals(ok)
+        counted = Counted(CountWindow(1))
+        made = refit(window, seconds=None, size=size, now=now, ok=ok)
+        assert isinstance(made, CountWindow)
+        counted.window, counted.ok = made, ok
+        there = counted.totals()
+        assert there.calls == min(before.calls, size)
+        assert there.failures <= min(before.failures, there.calls)
+        assert there.slow <= min(before.slow, there.calls)
+        if before.calls <= size:
+            assert there == before
+        for failed, slow in after:
+            counted.add(failed=failed, slow=slow)
+        if len(after) >= size:
+            last = after[-size:]
+            assert counted.totals() == Totals(
+                size, sum(failed for failed, _ in last), sum(slow for _, slow in last)
+            )
+
+    def test_a_window_of_calls_becomes_an_empty_one_of_seconds(self) -> None:
+        """When they were nobody knows."""
+        counted = Counted(CountWindow(10))
+        for _ in range(3):
+            counted.add(failed=True, slow=False)
+            counted.add(failed=False, slow=False)
+        made = refit(counted.window, seconds=10.0, size=None, now=5.0, ok=counted.ok)
+        assert isinstance(made, TimeWindow)
+        assert made.totals(counted.ok) == Totals(0, 0, 0)
+        assert made.totals(counted.ok + 2) == Totals(2, 0, 0)
+
+    def test_none_becomes_an_empty_one_and_goes(self) -> None:
+        """What was counted before is not in it."""
+        by_calls = refit(None, seconds=None, size=5, now=0.0, ok=100)
+        by_time = refit(None, seconds=5.0, size=None, now=0.0, ok=100)
+        for made in (by_calls, by_time):
+            assert made is not None
+            assert made.totals(100) == Totals(0, 0, 0)
+            assert made.totals(102) == Totals(2, 0, 0)
+        assert refit(by_time, seconds=None, size=None, now=0.0, ok=100) is None
+
+    def test_nothing_is_taken_back_from_slices_that_were_moved(self) -> None:
+        """The window that gave a number for it is gone."""
+        window = TimeWindow(10.0, 0.0)
+        window.record(0, failed=True, slow=False)
+        number = window.number
+        resized = window.resized(30.0, 0.5, 0)
+        resized.take_back(number)
+        assert resized.totals(0) == Totals(1, 1, 0)

@@ -11,9 +11,10 @@ import contextlib
 import threading
 import time
 from collections.abc import Awaitable, Callable, Hashable, Iterator
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any, ClassVar, ParamSpec, Self, TypeVar
 
 from meshhook import blocks, events, guard
+from meshhook.changes import OF_KEYS
 from meshhook.errors import CircuitOpenError, ConfigurationError
 from meshhook.family import Family
 from meshhook.keys import compile_key
@@ -45,6 +46,7 @@ class CircuitBreaker(Policy):
     """
 
     kind = "circuit_breaker"
+    fixed: ClassVar = {"key": OF_KEYS}
     settings: BreakerSettings
 
     def __init__(self, settings: BreakerSettings, registry: Registry) -> None:
@@ -88,6 +90,7 @@ class CircuitBreaker(Policy):
             made = self._make_circuit(self._made_at)
             with self._lock:
                 self._single = self._single or made
+                self._bring_up_to_date(self._single)
         return self._single
 
     def _make_circuit(self, now: float | None = None) -> Circuit:
@@ -95,6 +98,37 @@ class CircuitBreaker(Policy):
         circuit = Circuit(self.settings.rules, began, self._initial)
         self._set_time_open(circuit.phase, None)
         return circuit
+
+    def _bring_up_to_date(self, circuit: Circuit) -> None:
+        """Have a new circuit go by the rules that there are by now."""
+        if circuit.rules is not self.settings.rules:
+            circuit.change(self.settings.rules, time.monotonic())
+
+    def _adapt(self, new: BreakerSettings) -> Callable[[], object]:
+        """Go on by other rules, each circuit in its state; keys to come begin as they say."""
+        with self._lock:
+            if self._initial is self.settings.initial_state:
+                self._initial = new.initial_state
+            if new.rules.slow_call_duration is None:
+                self._sketch = None
+            elif self._sketch is None:
+                self._sketch = Sketch()
+        self.settings = new
+        circuits = self._circuits()
+        if self._family is not None:
+            self._family.resize(new.max_keys)
+            circuits = self._family.all_members()
+        changes = []
+        for circuit in circuits:
+            with self._lock:
+                changes.append(circuit.change(new.rules, time.monotonic()))
+
+        def tell() -> None:
+            for change in changes:
+                if change is not None:
+                    self._changed(change, None)
+
+        return tell
 
     def bind(self, call: Callable[..., Any], fn: Callable[..., Any]) -> Callable[..., Any]:
         """Make the sync driver."""
@@ -354,7 +388,8 @@ class CircuitBreaker(Policy):
                 self._tell(change)
 
     def _welcome(self, circuit: Circuit) -> None:
-        """Bring a circuit that joins the family into the state that was set since it was made."""
+        """Bring a circuit that joins the family up to what was set since it was made."""
+        self._bring_up_to_date(circuit)
         if circuit.phase.state is not self._initial:
             circuit.set(self._initial, time.monotonic())
         if self._isolating:

@@ -27,7 +27,7 @@ def stream(breaker: CircuitBreaker, hold: Hold, call: Call) -> Call:
     is_timed = breaker.settings.rules.slow_call_duration is not None
 
     def begin(args: Any, kwargs: dict[str, Any]) -> Visit:
-        admitted = _Admitted(breaker, hold(args, kwargs))
+        admitted = _Admitted(breaker, hold(args, kwargs), is_timed=is_timed)
         return Visit(admitted.end, step=admitted.step if is_timed else None)
 
     return driver(begin, call)
@@ -38,7 +38,7 @@ def stream_async(breaker: CircuitBreaker, hold: Hold, call: Call) -> Call:
     is_timed = breaker.settings.rules.slow_call_duration is not None
 
     async def begin(args: Any, kwargs: dict[str, Any]) -> Visit:
-        admitted = _Admitted(breaker, hold(args, kwargs))
+        admitted = _Admitted(breaker, hold(args, kwargs), is_timed=is_timed)
         return Visit(admitted.end, step=admitted.step_async if is_timed else None)
 
     return async_driver(begin, call)
@@ -47,9 +47,9 @@ def stream_async(breaker: CircuitBreaker, hold: Hold, call: Call) -> Call:
 class _Admitted:
     """A stream that may pass: its permit, and the time that it has taken so far."""
 
-    __slots__ = ("_breaker", "_circuit", "_permit", "_taken")
+    __slots__ = ("_breaker", "_circuit", "_is_timed", "_permit", "_taken")
 
-    def __init__(self, breaker: CircuitBreaker, circuit: Circuit) -> None:
+    def __init__(self, breaker: CircuitBreaker, circuit: Circuit, *, is_timed: bool) -> None:
         try:
             self._permit: Permit = breaker._admit(circuit)
         except BaseException:
@@ -57,6 +57,7 @@ class _Admitted:
             raise
         self._breaker = breaker
         self._circuit = circuit
+        self._is_timed = is_timed
         self._taken = 0.0
 
     def step(self, method: Call, value: Any) -> Any:
@@ -78,6 +79,9 @@ class _Admitted:
     def end(self, how: Ended) -> None:
         """Settle the permit."""
         try:
+            if not self._is_timed and self._breaker.settings.rules.slow_call_duration is not None:
+                # It began when streams were not timed, so what was its own time is not known.
+                self._breaker._resume(self._circuit, self._permit, 0.0)
             if how is None:
                 self._breaker._settle_result(self._circuit, self._permit, failed=False)
             else:
