@@ -177,7 +177,7 @@ class Snapshots:
         try:
             read = policy.stats()
             status, condition = read.health()
-            stats = _safe(read.to_dict())
+            stats = _made_safe(read.to_dict())
         except Exception as error:
             status, condition = Status.DEGRADED, "unreadable"
             stats = {"error": type(error).__name__}
@@ -258,6 +258,15 @@ def _are_close(one: Moments, other: Moments) -> bool:
 
 
 _ATOMS: Final = frozenset({int, str, bool, type(None)})
+
+
+def _made_safe(stats: dict[str, Any]) -> dict[str, Any]:
+    """Replace in ``stats`` what JSON cannot tell."""
+    for name, value in stats.items():
+        kind = type(value)
+        if kind not in _ATOMS and (kind is not float or not math.isfinite(value)):
+            stats[name] = _safe(value)
+    return stats
 
 
 def _safe(value: Any) -> Any:
