@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _INTERRUPTED = 130
 _SHORTEST, _DEFAULT, _LONGEST = 2.0, 24.0, 600.0
+_TO_LOOK_AROUND = 180.0
 
 
 def add_to(commands: Parsers) -> None:
@@ -32,8 +33,14 @@ def add_to(commands: Parsers) -> None:
     parser.add_argument(
         "--seconds",
         type=_seconds,
-        default=_DEFAULT,
-        help=f"how long to play, {_SHORTEST:g} to {_LONGEST:g} (default {_DEFAULT:g})",
+        help=f"how long to play, {_SHORTEST:g} to {_LONGEST:g} (default {_DEFAULT:g}, and "
+        f"{_TO_LOOK_AROUND:g} with --dashboard)",
+    )
+    parser.add_argument(
+        "--dashboard",
+        action="store_true",
+        help="show the policies on a page as well: its address is printed, and it is opened where "
+        "there is a screen",
     )
     parser.add_argument(
         "--store",
@@ -53,7 +60,8 @@ def run(options: argparse.Namespace) -> int:
     from meshhook.demo.plain import PlainView
     from meshhook.demo.script import DemoError, Plan, View, play
 
-    view: View = PlainView(None if options.json else sys.stdout)
+    view: View = PlainView(_lines_of(options))
+    seconds = options.seconds or (_TO_LOOK_AROUND if options.dashboard else _DEFAULT)
     if not (options.json or options.plain) and _is_capable(sys.stdout):
         if find_spec("rich"):
             from meshhook.demo.table import TableView
@@ -62,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
         else:
             print("For a live table: pip install 'meshhook[cli]'", file=sys.stderr)
     try:
-        report = play(Plan.lasting(options.seconds), options.store, view)
+        report = play(Plan.lasting(seconds), options.store, view, dashboard=options.dashboard)
     except DemoError as exc:
         print(f"meshhook demo: {exc}", file=sys.stderr)
         return 1
@@ -72,6 +80,13 @@ def run(options: argparse.Namespace) -> int:
     if not report.kept:
         return 1
     return _INTERRUPTED if report.interrupted else 0
+
+
+def _lines_of(options: argparse.Namespace) -> TextIO | None:
+    """Return where lines of text go: not among the JSON, and nowhere if there is nothing to say."""
+    if not options.json:
+        return sys.stdout
+    return sys.stderr if options.dashboard else None
 
 
 def _seconds(text: str) -> float:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
+from meshhook.health import Status
 from meshhook.observe.asking import NotInTimeError
 from meshhook.observe.counters import counters, failure_share, passed, quantile
 from meshhook.observe.remote import RemoteError
@@ -103,7 +104,7 @@ def _member(url: str, answer: Answered, same: str | None) -> dict[str, Any]:
         "id": told.id,
         "reachable": True,
         "error": None if same is None else f"the same process as {same}, not counted again",
-        "status": told.status,
+        "status": str(told.status),
         "ready": told.ready,
         "policies": len(told.policies),
         "seconds": round(answer.seconds, 6),
@@ -111,14 +112,14 @@ def _member(url: str, answer: Answered, same: str | None) -> dict[str, Any]:
 
 
 def _policy(by_member: _ByMember) -> dict[str, Any]:
-    worst = max(by_member.values(), key=lambda line: line.seen.gravity).seen
+    worst = max(by_member.values(), key=lambda line: line.seen.status.gravity).seen
     sums: Counter[str] = Counter()
     for line in by_member.values():
         sums.update(line.sums)
     return {
         "policy": worst.kind,
         "name": worst.name,
-        "status": worst.status,
+        "status": str(worst.status),
         "condition": worst.condition,
         "critical": any(line.seen.critical for line in by_member.values()),
         "members": len(by_member),
@@ -127,7 +128,7 @@ def _policy(by_member: _ByMember) -> dict[str, Any]:
         "sums": dict(sums),
         "by_member": {
             own: {
-                "status": line.seen.status,
+                "status": str(line.seen.status),
                 "condition": line.seen.condition,
                 "failure_share": line.failure_share,
                 "p99": line.p99,
@@ -139,9 +140,9 @@ def _policy(by_member: _ByMember) -> dict[str, Any]:
 
 def _trouble(policy: dict[str, Any]) -> tuple[Any, ...]:
     """Order policies: the worst first, then those that differ, then by name."""
-    gravity = ("failing", "degraded", "ok").index(policy["status"])
+    gravity = Status(policy["status"]).gravity
     return (
-        gravity,
+        -gravity,
         not policy["differing"],
         not policy["outliers"],
         policy["name"],
@@ -164,7 +165,7 @@ def _in_another_condition(by_member: _ByMember) -> Iterator[tuple[str, str]]:
     numbers = Counter(line.seen.condition for line in by_member.values())
     if len(numbers) == 1:
         return
-    gravity = {line.seen.condition: line.seen.gravity for line in by_member.values()}
+    gravity = {line.seen.condition: line.seen.status.gravity for line in by_member.values()}
     usual = max(numbers, key=lambda condition: (numbers[condition], -gravity[condition]))
     for own, line in by_member.items():
         if line.seen.condition != usual:

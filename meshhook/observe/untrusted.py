@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from meshhook.health import Status
 from meshhook.observe.remote import RemoteError
-
-STATUSES = ("ok", "degraded", "failing")
-"""From the best to the worst."""
 
 _LONGEST = 200
 _LARGEST = 1 << 63
+_LAST_MOMENT = 253_402_300_800 - 2 * 86_400
+"""A little before the year 10,000, in every time zone."""
+
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -32,7 +33,7 @@ class Seen:
 
     kind: str
     name: str
-    status: str
+    status: Status
     condition: str
     critical: bool
     actions: tuple[str, ...]
@@ -44,18 +45,13 @@ class Seen:
         """Its kind and name."""
         return self.kind, self.name
 
-    @property
-    def gravity(self) -> int:
-        """0 for the best status, and more for worse ones."""
-        return STATUSES.index(self.status)
-
 
 @dataclass(frozen=True, slots=True)
 class Told:
     """What a process says: who it is, how it is, and what its policies are."""
 
     id: str
-    status: str
+    status: Status
     ready: bool
     policies: dict[tuple[str, str], Seen]
 
@@ -69,7 +65,7 @@ def read_policies(document: Any) -> Told:
         raise _odd("policies", "a list")
     seen = [read_policy(each) for each in policies]
     return Told(
-        id=_text("instance.id", _dict("instance", top.get("instance")).get("id")),
+        id=instance_of(top),
         status=_status("health.status", health.get("status")),
         ready=_truth("health.ready", health.get("ready")),
         policies={each.at: each for each in seen},
@@ -92,6 +88,73 @@ def read_policy(document: Any) -> Seen:
         until=number(own, "until"),
         stats=_dict("stats", own.get("stats")),
     )
+
+
+def read_health(document: Any) -> dict[str, Any]:
+    """Read the answer at ``/health``: nothing else is in what this returns."""
+    top = _dict("the answer", document)
+    return {
+        "status": str(_status("status", top.get("status"))),
+        "ready": _truth("ready", top.get("ready")),
+        "policies": {
+            clean(name): {
+                "status": str(_status("status", _dict("a policy", each).get("status"))),
+                "condition": _text("condition", each.get("condition")),
+                "critical": _truth("critical", each.get("critical", False)),
+            }
+            for name, each in part(top, "policies").items()
+        },
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """An event of another process; ``id`` counts them there. ``fields`` are those of its kind."""
+
+    id: int
+    time: float
+    event: str
+    kind: str
+    name: str
+    fields: dict[str, Any]
+
+
+def instance_of(document: Any) -> str:
+    """Return which process an answer is of."""
+    return _text(
+        "instance.id", _dict("instance", _dict("the answer", document).get("instance")).get("id")
+    )
+
+
+def read_happenings(document: Any) -> list[Happening]:
+    """Read a list of events."""
+    if not isinstance(document, list):
+        raise _odd("events", "a list")
+    return [_happening(_dict("an event", each)) for each in document]
+
+
+def _happening(own: dict[str, Any]) -> Happening:
+    seconds = number(own, "time")
+    if seconds is None or not 0 <= seconds < _LAST_MOMENT:
+        raise _odd("time", "a moment in seconds")
+    known = ("id", "time", "event", "policy", "name")
+    return Happening(
+        id=whole(own, "id") or 0,
+        time=seconds,
+        event=_text("event", own.get("event")),
+        kind=_text("policy", own.get("policy")),
+        name=_text("name", own.get("name")),
+        fields={clean(each): _plain(each, own) for each in own if each not in known},
+    )
+
+
+def _plain(field: str, own: dict[str, Any]) -> Any:
+    value = own[field]
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return clean(value)
+    return number(own, field)
 
 
 def whole(stats: dict[str, Any], field: str) -> int | None:
@@ -126,18 +189,6 @@ def text(stats: dict[str, Any], field: str) -> str:
     return "" if value is None else _text(field, value)
 
 
-def moment(document: dict[str, Any], field: str) -> float:
-    """Return a moment as seconds of the epoch that a calendar has."""
-    seconds = number(document, field)
-    if seconds is None or not 0 <= seconds < _LAST_MOMENT:
-        raise _odd(field, "a moment in seconds")
-    return seconds
-
-
-_LAST_MOMENT = 253_402_300_800 - 86_400 * 2
-"""Some time before the year 10,000, in every time zone."""
-
-
 def _dict(what: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise _odd(what, "an object")
@@ -150,10 +201,11 @@ def _text(what: str, value: Any) -> str:
     return clean(value)
 
 
-def _status(what: str, value: Any) -> str:
-    if value not in STATUSES:
-        raise _odd(what, "one of ok, degraded, failing")
-    return str(value)
+def _status(what: str, value: Any) -> Status:
+    try:
+        return Status(value)
+    except ValueError:
+        raise _odd(what, f"one of {', '.join(Status)}") from None
 
 
 def _truth(what: str, value: Any) -> bool:

@@ -1,0 +1,175 @@
+"""``meshhook events``: what has happened in running services, and with --follow what happens."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from meshhook.commands import servers
+
+if TYPE_CHECKING:
+    from meshhook.commands import Parsers
+    from meshhook.observe.remote import Remote
+    from meshhook.observe.untrusted import Happening
+
+_PAUSES = (0.5, 1.0, 2.0, 5.0)
+_MOST_WAITING = 10_000
+
+
+def add_to(commands: Parsers) -> None:
+    """Add the parser of this command."""
+    parser = commands.add_parser(
+        "events",
+        help="tell what has happened in running services",
+        description=(
+            "Tells what has happened lately: transitions of circuits, what operators have done and "
+            "the like. With --follow it goes on with every event of every kind, and connects again "
+            f"when the link is lost, until it is interrupted. {servers.CODES}"
+        ),
+    )
+    servers.add_arguments(parser)
+    parser.add_argument("-f", "--follow", action="store_true", help="go on with what happens next")
+    parser.add_argument(
+        "--kinds", metavar="KIND[,KIND]", default="", help="only these, such as circuit_changed"
+    )
+    parser.add_argument("--json", action="store_true", help="a line of JSON for each event")
+
+
+@servers.telling
+def run(options: argparse.Namespace) -> int:
+    """Tell what has happened, and follow if that is asked for."""
+    remotes = servers.remotes(options)
+    if options.follow:
+        return _follow(options, remotes)
+    return _tell_recent(options, remotes)
+
+
+class _Told:
+    """An event of a server: as it was read, and as it was sent."""
+
+    def __init__(self, instance: str, happening: Happening, sent: dict[str, Any]) -> None:
+        self.instance = instance
+        self.happening = happening
+        self.sent = sent
+
+    def line(self, options: argparse.Namespace) -> str:
+        """Write it as a line."""
+        from meshhook.commands.words import clock, told
+
+        if options.json:
+            return json.dumps({"instance": self.instance, **self.sent})
+        each = self.happening
+        where = f"  on {self.instance}" if len(options.urls) > 1 else ""
+        return f"{clock(each.time, date=True)}  {each.kind}/{each.name}  {told(each)}{where}"
+
+
+def _told(instance: str, sent: Any) -> list[_Told]:
+    from meshhook.observe.untrusted import read_happenings
+
+    return [
+        _Told(instance, read, each) for read, each in zip(read_happenings(sent), sent, strict=True)
+    ]
+
+
+def _tell_recent(options: argparse.Namespace, remotes: list[Remote]) -> int:
+    from meshhook.observe.remote import RemoteError
+    from meshhook.observe.untrusted import instance_of
+
+    code = servers.DONE
+    found: list[_Told] = []
+    for remote in remotes:
+        try:
+            document = remote.get(f"/events?recent=1{_kinds(options, '&')}")
+            found += _told(instance_of(document), document.get("events"))
+        except RemoteError as exc:
+            code = max(code, servers.complain_of(options, remote, exc))
+    for each in sorted(found, key=lambda told: told.happening.time):
+        print(each.line(options))
+    return code
+
+
+def _kinds(options: argparse.Namespace, before: str) -> str:
+    return f"{before}kinds={quote(options.kinds, safe=',')}" if options.kinds else ""
+
+
+def _follow(options: argparse.Namespace, remotes: list[Remote]) -> int:
+    """Print what the threads of all servers bring, until each of them was sent away."""
+    brought: queue.Queue[_Told | str | int] = queue.Queue(_MOST_WAITING)
+    for remote in remotes:
+        threading.Thread(target=_listen, args=(options, remote, brought), daemon=True).start()
+    left, code = len(remotes), servers.DONE
+    while left:
+        match brought.get():
+            case int() as sent_away:
+                left, code = left - 1, max(code, sent_away)
+            case str() as notice:
+                servers.complain(options, notice)
+            case event:
+                print(event.line(options), flush=True)
+    return code
+
+
+def _listen(
+    options: argparse.Namespace, remote: Remote, brought: queue.Queue[_Told | str | int]
+) -> None:
+    """Bring what one server tells; come back when the link is lost, but not when sent away."""
+    from meshhook.observe.remote import RefusedError, RemoteError
+
+    follower = _Follower(remote, f"/events{_kinds(options, '?')}")
+    lost = 0
+    while True:
+        try:
+            for each in follower.follow():
+                lost = 0
+                brought.put(each)
+            why = "the server ended the stream"
+        except RefusedError as exc:
+            brought.put(f"{remote.url}: {exc}")
+            brought.put(servers.code_of(exc))
+            return
+        except RemoteError as exc:
+            why = str(exc)
+        if not lost:
+            brought.put(f"{remote.url}: link lost ({why}), trying again")
+        time.sleep(_PAUSES[min(lost, len(_PAUSES) - 1)])
+        lost += 1
+
+
+class _Follower:
+    """Follows the stream of one server, over several connections; nothing is told twice."""
+
+    def __init__(self, remote: Remote, path: str) -> None:
+        self._remote = remote
+        self._path = path
+        self._instance = ""
+        self._last = -1
+
+    def follow(self) -> Iterator[_Told | str]:
+        """Connect, and give the events, and notices of what was left out."""
+        from meshhook.observe.remote import parse
+        from meshhook.observe.untrusted import instance_of, whole
+
+        for message in self._remote.stream(self._path):
+            if message.event == "hello":
+                hello = parse(message.data)
+                instance = instance_of(hello)
+                if instance != self._instance:
+                    self._instance, self._last = instance, -1
+                told = _told(instance, hello.get("recent"))
+                yield from self._marked([each for each in told if each.happening.id > self._last])
+            elif message.event == "events":
+                events = parse(message.data)
+                yield from self._marked(_told(self._instance, events.get("events")))
+                dropped = whole(events, "dropped")
+                if dropped:
+                    yield f"{self._remote.url}: {dropped} more events were not sent"
+
+    def _marked(self, told: list[_Told]) -> list[_Told]:
+        self._last = max((each.happening.id for each in told), default=self._last)
+        return told

@@ -1,0 +1,1 @@
+"""What ``meshhook top`` is made of: readings, rows, a view on them, and the terminal."""

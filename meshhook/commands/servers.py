@@ -1,0 +1,156 @@
+"""The arguments that all commands share which ask servers, and what becomes of their errors."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import math
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from meshhook.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from meshhook.observe.fleet import Fleet
+    from meshhook.observe.remote import Remote, RemoteError
+
+DONE, REFUSED, MISUSED, UNREACHABLE = 0, 1, 2, 3
+"""Codes to exit with: 3 also where the answer is none of ours."""
+
+TOKEN = "MESHHOOK_TOKEN"  # noqa: S105 - the name of it
+
+CODES = (
+    "Exits with 0 when all is well, 1 when a server refuses, 2 when the arguments make no sense, "
+    "and 3 when a server cannot be reached or does not answer as meshhook does."
+)
+_SHORTEST, _LONGEST = 0.1, 3600.0
+
+
+def add_arguments(parser: argparse.ArgumentParser, *, several: bool = True) -> None:
+    """Add where the servers are, and how to ask them."""
+    about = "where a service shows its policies, such as http://127.0.0.1:9464"
+    if several:
+        parser.add_argument(
+            "urls", metavar="URL", nargs="+", type=_url, help=f"{about}; several are one fleet"
+        )
+    else:
+        parser.add_argument("url", metavar="URL", type=_url, help=about)
+    parser.add_argument(
+        "--timeout", type=seconds, default=3.0, help="seconds to wait for an answer (default 3)"
+    )
+    parser.add_argument(
+        "--token-file",
+        metavar="FILE",
+        help=f"read the token for the servers from a file (default: the variable {TOKEN})",
+    )
+    parser.add_argument(
+        "--token-header",
+        metavar="NAME",
+        help="send the token in this header (default: Authorization, as a bearer token)",
+    )
+
+
+def seconds(text: str) -> float:
+    """Read a duration off the command line."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not _SHORTEST <= value <= _LONGEST:
+        raise argparse.ArgumentTypeError(
+            f"must be a number from {_SHORTEST:g} to {_LONGEST:g}, got {text!r}"
+        )
+    return value
+
+
+def _url(text: str) -> str:
+    from meshhook.observe.remote import Address
+
+    try:
+        Address.of(text)
+    except ConfigurationError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from None
+    return text
+
+
+def remotes(options: argparse.Namespace) -> list[Remote]:
+    """Make the servers that the arguments name."""
+    from meshhook.observe.remote import Remote
+
+    token, header = _token(options), options.token_header
+    urls = getattr(options, "urls", None) or [options.url]
+    return [Remote(url, timeout=options.timeout, token=token, header=header) for url in urls]
+
+
+def fleet(options: argparse.Namespace) -> Fleet:
+    """Make the fleet that the arguments name."""
+    from meshhook.observe.fleet import Fleet
+
+    token, header = _token(options), options.token_header
+    return Fleet(options.urls, options.timeout, token=token, header=header)
+
+
+def _token(options: argparse.Namespace) -> str | None:
+    if options.token_file is None:
+        return os.environ.get(TOKEN) or None
+    try:
+        return Path(options.token_file).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as exc:
+        why = exc.strerror if isinstance(exc, OSError) else "it is no text"
+        raise ConfigurationError(f"--token-file cannot be read: {why}") from None
+
+
+def telling(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+    """Have ``run`` tell its errors in one line, with the code to exit with."""
+
+    @functools.wraps(run)
+    def told(options: argparse.Namespace) -> int:
+        from meshhook.observe.remote import RemoteError
+
+        # Names may have characters that this terminal knows nothing of.
+        if hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(errors="replace")
+        try:
+            return run(options)
+        except RemoteError as exc:
+            return complain_of(options, remotes(options)[0], exc)
+        except ConfigurationError as exc:
+            complain(options, str(exc))
+            return MISUSED
+
+    return told
+
+
+def complain(options: argparse.Namespace, what: str) -> None:
+    """Say what is wrong."""
+    print(f"meshhook {options.command}: {what}", file=sys.stderr, flush=True)
+
+
+def complain_of(options: argparse.Namespace, remote: Remote, error: RemoteError) -> int:
+    """Say what is wrong with a server; return the code to exit with."""
+    complain(options, f"{remote.url}: {error}")
+    return code_of(error)
+
+
+def code_of(error: RemoteError) -> int:
+    """Return the code for a server that said no, or for one that did not answer as ours do."""
+    from meshhook.observe.remote import RefusedError
+
+    return REFUSED if isinstance(error, RefusedError) and error.said else UNREACHABLE
+
+
+def complain_of_members(options: argparse.Namespace, document: dict[str, Any]) -> int:
+    """Say which members of a fleet could not be reached; return the code to exit with."""
+    for member in document["members"]:
+        if member["error"]:
+            complain(options, f"{member['url']}: {member['error']}")
+    return UNREACHABLE if document["unreachable"] else DONE
+
+
+def print_json(document: Any) -> None:
+    """Print one document; control characters are escaped in it."""
+    print(json.dumps(document, indent=2))
