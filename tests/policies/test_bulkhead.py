@@ -356,6 +356,8 @@ def test_statistics_are_fit_for_json(registry: mh.Registry) -> None:
             "abandoned": 0,
             "keys": None,
             "evicted": 0,
+            "max_queue": 0,
+            "full": 0,
         }
     }
 

@@ -207,6 +207,7 @@ def test_functions_of_one_name_are_counted_together(registry: mh.Registry) -> No
         "calls": 2,
         "executed": 1,
         "replayed": 1,
+        "since_store_error": None,
     }
 
 

@@ -441,6 +441,7 @@ def test_statistics(registry: mh.Registry) -> None:
     assert json.loads(json.dumps(registry.stats()["db"].to_dict())) == {
         "policy": "throttle", "name": "db", "calls": 1, "accepted": 1, "failures": 0, "ignored": 0,
         "rejected": 0, "window_requests": 1, "window_accepted": 1, "chance": 0.0, "evicted": 0,
+        "lowest_chance": 0.0,
     }  # fmt: skip
     policy = registry.throttles["db"]
     assert policy.describe() == "throttle('db', k=2, 120 s)"
