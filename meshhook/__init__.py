@@ -43,6 +43,9 @@ if TYPE_CHECKING:
     from meshhook.composition.resilient import resilient
     from meshhook.events import subscribe
     from meshhook.guard import Guard
+    from meshhook.observe.web.asgi import asgi_app
+    from meshhook.observe.web.server import serve
+    from meshhook.observe.web.wsgi import wsgi_app
     from meshhook.policies.bulkhead import AIMD, Bulkhead, Gradient, bulkhead
     from meshhook.policies.chaos import Chaos, chaos
     from meshhook.policies.circuit_breaker import CircuitBreaker, CircuitState, circuit_breaker
@@ -69,6 +72,9 @@ _HOMES = {
     "meshhook.composition.resilient": "resilient",
     "meshhook.events": "subscribe",
     "meshhook.guard": "Guard",
+    "meshhook.observe.web.asgi": "asgi_app",
+    "meshhook.observe.web.server": "serve",
+    "meshhook.observe.web.wsgi": "wsgi_app",
     "meshhook.policies.bulkhead": "AIMD Bulkhead Gradient bulkhead",
     "meshhook.policies.chaos": "Chaos chaos",
     "meshhook.policies.circuit_breaker": "CircuitBreaker CircuitState circuit_breaker",
@@ -132,6 +138,7 @@ __all__ = [
     "ThrottledError",
     "Timeout",
     "TimeoutError",
+    "asgi_app",
     "attempts_of",
     "bulkhead",
     "chaos",
@@ -154,10 +161,12 @@ __all__ = [
     "resilient",
     "retry",
     "retrying",
+    "serve",
     "shutdown",
     "subscribe",
     "throttle",
     "timeout",
+    "wsgi_app",
 ]
 
 

@@ -12,6 +12,10 @@ from typing import Any, assert_type
 import meshhook as mh
 from meshhook.events import CircuitChanged, Event, Subscription
 from meshhook.observe.logging import log_events
+from meshhook.observe.web.asgi import AsgiApp
+from meshhook.observe.web.exchange import Request
+from meshhook.observe.web.server import Server
+from meshhook.observe.web.wsgi import WsgiApp
 from meshhook.policies.bulkhead.stats import BulkheadStats
 from meshhook.policies.circuit_breaker.stats import BreakerStats
 from meshhook.policies.hedge.stats import HedgeStats
@@ -516,3 +520,26 @@ async def several() -> None:
     mh.resilient(retries=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     mh.resilient(timeout=mh.retry())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     pipeline.call(in_order, "1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+# The endpoints over HTTP.
+
+
+def authorize(request: Request) -> str | None:
+    return request.headers.get("x-user")
+
+
+async def authorize_async(request: Request) -> str | None:
+    return request.headers.get("x-user")
+
+
+def endpoints() -> None:
+    assert_type(mh.asgi_app(authorize=authorize), AsgiApp)
+    assert_type(mh.asgi_app(mh.registry, authorize=authorize_async, hosts=["a.org"]), AsgiApp)
+    assert_type(mh.wsgi_app(authorize=authorize, authorize_read=authorize), WsgiApp)
+    with mh.serve(0, fleet=["http://localhost:9465"]) as server:
+        assert_type(server, Server)
+        assert_type(server.url, str)
+        assert_type(server.port, int)
+    mh.wsgi_app(authorize=authorize_async)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    mh.serve("9464")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

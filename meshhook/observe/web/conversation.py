@@ -52,7 +52,7 @@ class Conversation:
         self._wish = wish
         self.wake = wake
         self._monotonic = monotonic
-        self._token: Any = None
+        self._token: int | None = None
         self._next_batch = self._next_stats = 0.0
         self._sent = monotonic()
         self._listener = endpoints.feed.listen(wish.kinds, MOST, on_ready=wake)
@@ -121,9 +121,9 @@ class Conversation:
     def _stats(self) -> bytes:
         if not self._wish.stats:
             return b""
-        changes, self._token = self._endpoints.snapshots.changes_since(self._token)
+        told, self._token = self._endpoints.stats_since(self._token)
         self._next_stats = self._monotonic() + STATS_EVERY
-        return message("stats", changes)
+        return told
 
 
 def message(event: str, data: Any) -> bytes:

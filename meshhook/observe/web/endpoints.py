@@ -20,11 +20,12 @@ from urllib.parse import quote
 
 from meshhook.errors import ConfigurationError
 from meshhook.events import Event, event_name
+from meshhook.health import Status
 from meshhook.observe.control import LONGEST, Control
 from meshhook.observe.feed import Feed, Occurrence
 from meshhook.observe.snapshot import Snapshots, instance
 from meshhook.observe.web import files, routes, security
-from meshhook.observe.web.conversation import Conversation
+from meshhook.observe.web.conversation import Conversation, message
 from meshhook.observe.web.exchange import JSON, Answer, Request, as_json, refused, told
 from meshhook.observe.web.wish import Wish
 from meshhook.registry import Registry
@@ -97,6 +98,7 @@ class Endpoints:
         self.snapshots = Snapshots(self.registry, self.control)
         self._lock = threading.RLock()
         self._streams: set[Conversation] = set()  # guarded by _lock
+        self._changes: tuple[tuple[int | None, int], bytes] = (None, 0), b""
         self._lines: dict[int, bytes] = {}
         self.closing = threading.Event()
         self.feed.start()
@@ -152,7 +154,7 @@ class Endpoints:
         if not request.path and request.root:
             # The page names its parts from where it stands, so its address has to end in a slash.
             last = quote(request.root.rpartition("/")[2])
-            return Answer(status=308, headers=(("Location", f"{last}/"),))
+            return told({"moved": f"{last}/"}, 308, ("Location", f"{last}/"))
         page = files.served("index.html", request.headers.get("if-none-match", ""))
         return page or refused(404, "the page is not installed")
 
@@ -184,23 +186,23 @@ class Endpoints:
         return Answer(headers=(("Content-Type", media_type),), body=body)
 
     def _policies(self, _request: Request, _parts: tuple[str, ...], _author: str | None) -> Answer:
-        health = self.registry.health().to_dict()
-        return told(
-            {
-                "instance": instance(),
-                "health": {"status": health["status"], "ready": health["ready"]},
-                "policies": self.snapshots.policies(),
-            }
-        )
+        policies = self.snapshots.policies()
+        health = {
+            "status": max((each["status"] for each in policies), key=_gravity, default="ok"),
+            "ready": not any(each["critical"] and each["status"] == "failing" for each in policies),
+        }
+        return told({"instance": instance(), "health": health, "policies": policies})
 
     def _policy(self, _request: Request, parts: tuple[str, ...], _author: str | None) -> Answer:
         kind, name = parts
-        found = self.snapshots.one(kind, name) or self.snapshots.one(kind, name.removesuffix("/"))
+        found = self.snapshots.policy(kind, name)
+        if found is None:
+            found = self.snapshots.policy(kind, name.removesuffix("/"))
         return told(found) if found is not None else refused(404, "there is no such policy")
 
     def _act(self, request: Request, parts: tuple[str, ...], author: str | None) -> Answer:
         kind, name, action = parts
-        before = self.snapshots.one(kind, name)
+        before = self.snapshots.policy(kind, name)
         if before is None:
             return refused(404, "there is no such policy")
         if action not in before["actions"]:
@@ -215,7 +217,7 @@ class Endpoints:
         except ConfigurationError as error:
             # It tells of the action and the seconds, which are known to be what they should.
             return refused(400, str(error))
-        return told(self.snapshots.one(kind, name) or before)
+        return told(self.snapshots.policy(kind, name) or before)
 
     def _events(self, request: Request, _parts: tuple[str, ...], _author: str | None) -> Answer:
         kinds = None
@@ -241,6 +243,17 @@ class Endpoints:
         return told(self._fleet.read())
 
     # Streams.
+
+    def stats_since(self, token: int | None) -> tuple[bytes, int]:
+        """Return the message of what has changed since a reading, and the number of this one."""
+        changes = self.snapshots.changes_since(token)
+        at = token, changes.token
+        known, line = self._changes
+        if known != at:
+            # Those who come together are told the same, which is made once.
+            line = message("stats", changes.to_dict())
+            self._changes = at, line
+        return line, changes.token
 
     @property
     def greeting(self) -> dict[str, Any]:
@@ -330,6 +343,10 @@ def _fleet_of(fleet: Any) -> _Table | None:
     from meshhook.observe.fleet import Fleet
 
     return _Table(fleet if isinstance(fleet, Fleet) else Fleet(fleet))
+
+
+def _gravity(status: str) -> int:
+    return Status(status).gravity
 
 
 class _BadBodyError(Exception):

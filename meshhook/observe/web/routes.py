@@ -44,7 +44,7 @@ def match(method: str, path: str) -> Match | None:
     the name, or with POST all but the last part. What is found may have another method: that path
     is there, and cannot be used so.
     """
-    fixed = _FIXED.get(path) or _FIXED.get(path.removesuffix("/") or "/")
+    fixed = _FIXED.get(path) or _FIXED.get(path.rstrip("/"))
     if fixed is not None:
         return Match(fixed)
     if path.startswith("/static/"):
