@@ -223,7 +223,7 @@ class _Reader:
     def spread(self, base: dict[str, str], value: Any) -> list[Sample]:
         """Return the samples that a value makes."""
         if not self._by:
-            return [Sample({**base, **self._labels}, value)]
+            return [Sample({**base, **self._labels}, +value)]  # a number, also of True
         if isinstance(value, str):
             value = {value: 1}
         return [Sample({**base, self._by: each}, value.get(each, 0)) for each in self._values]

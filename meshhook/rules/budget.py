@@ -51,20 +51,15 @@ class Budget:
         self.window.advance(max(now, self.window.until) + 2.0 * self._ttl, self.calls)
         self.window.advance(now, self.calls)
 
-    def used(self, now: float) -> int:
-        """Return how many extra attempts weigh on what is left."""
-        self.advance(now)
-        return self.window.totals(self.calls).failures
-
     def left(self, now: float) -> float:
         """Return how many extra attempts could be reserved now."""
         allowed, used = self._allowed_and_used(now)
         return allowed - used
 
     def usage(self, now: float) -> float:
-        """Return which share of what is allowed was used, from 0 to 1."""
+        """Return which share of what is allowed was used, from 0 to 1: then nothing is left."""
         allowed, used = self._allowed_and_used(now)
-        if used >= allowed:
+        if allowed - used < 1.0:
             return 1.0 if used else 0.0
         return used / allowed
 
