@@ -23,12 +23,14 @@ from urllib.parse import unquote, urlsplit
 
 from meshhook.errors import ConfigurationError
 from meshhook.observe import server_sent
+from meshhook.observe.shown import clean
 
 MOST_BYTES = 8 << 20
 """Of an answer: more than ten thousand policies have to say."""
 
 _MOST_BRACKETS = 400_000
 _PIECE = 1 << 16
+_LONGEST_SAID = 300
 _IDLE = 30.0
 """A stream has a sign of life in it every ten seconds."""
 
@@ -61,12 +63,15 @@ class RefusedError(RemoteError):
     """The server answered that it will not; ``status`` is its code, ``said`` what it said."""
 
     def __init__(self, status: int, said: str = "") -> None:
+        super().__init__(status, said)
         self.status = status
         self.said = said
-        meaning = said or _MEANINGS.get(status, "")
-        if 300 <= status < 400:  # noqa: PLR2004 - redirects
+
+    def __str__(self) -> str:
+        meaning = self.said or _MEANINGS.get(self.status, "")
+        if 300 <= self.status < 400:  # noqa: PLR2004 - redirects
             meaning = "a redirect, which is not followed: give the address that it leads to"
-        super().__init__(f"{status}: {meaning}" if meaning else f"answered {status}")
+        return f"{self.status}: {meaning}" if meaning else f"answered {self.status}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +254,7 @@ def _said(data: bytes) -> str:
         said = parse(data)["error"]
     except (RemoteError, LookupError, TypeError):
         return ""
-    return said[:300] if isinstance(said, str) else ""
+    return clean(said, _LONGEST_SAID) if isinstance(said, str) else ""
 
 
 def in_words(error: Exception) -> str:

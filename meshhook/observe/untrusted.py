@@ -11,20 +11,11 @@ from typing import Any
 
 from meshhook.health import Status
 from meshhook.observe.remote import RemoteError
+from meshhook.observe.shown import clean
 
-_LONGEST = 200
 _LARGEST = 1 << 63
 _LAST_MOMENT = 253_402_300_800 - 2 * 86_400
 """A little before the year 10,000, in every time zone."""
-
-_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-
-
-def clean(text: str, longest: int = _LONGEST) -> str:
-    """Return text of which every character has a shape: no controls, no change of direction."""
-    if len(text) > longest:
-        text = f"{text[: longest - 3]}..."
-    return "".join(each if each.isprintable() else _REPLACEMENT for each in text)
 
 
 @dataclass(frozen=True, slots=True)
