@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from meshhook import forks, guard
+from meshhook.changes import Changeable, nothing_to_tell
 from meshhook.errors import ConfigurationError
 from meshhook.health import Status
 from meshhook.recipes import Recipe, Recipes
@@ -85,7 +86,7 @@ class RetryBudgetStats(Stats):
         return Status.OK, "ok"
 
 
-class RetryBudget:
+class RetryBudget(Changeable):
     """A bound on extra attempts, as a share of the calls: for retries and hedges together.
 
     In the last ``ttl`` seconds extra attempts are at most ``ratio`` of the calls, and
@@ -203,6 +204,13 @@ class RetryBudget:
                 given_back=self._given_back,
                 refused=self._refused,
             )
+
+    def _adapt(self, new: BudgetSettings) -> Callable[[], object]:
+        """Go by other numbers. Calls and attempts count on, for as long as is looked back now."""
+        with self._lock:
+            self._rule.change(new.ratio, new.min_per_second, new.ttl, time.monotonic())
+            self.settings = new
+        return nothing_to_tell
 
     def reset(self) -> None:
         """Forget the calls and attempts of the last seconds; counters since the start are kept."""

@@ -29,6 +29,15 @@ class Budget:
         self.window = TimeWindow(ttl, now)
         self.calls = 0
 
+    def change(self, ratio: float, min_per_second: float, ttl: float, now: float) -> None:
+        """Go on with other numbers, and with the calls and attempts of the time that counts now.
+
+        With another ``ttl`` what was taken before cannot be given back any more.
+        """
+        if ttl != self._ttl:
+            self.window = self.window.resized(ttl, now, self.calls)
+        self._ratio, self._reserve, self._ttl = ratio, min_per_second * ttl, ttl
+
     def advance(self, now: float) -> None:
         """Forget what is older than the budget looks back."""
         if not self.window.since <= now < self.window.until:

@@ -47,6 +47,16 @@ class Pace:
         self._recent = Sketch()
         self.clear(now)
 
+    def change(
+        self, quantile: float, samples: int, least: float, window: float, now: float
+    ) -> None:
+        """Go on with other numbers, and with the durations that are remembered."""
+        self._turn(now)
+        self._quantile, self._samples, self._least = quantile, samples, least
+        self._half = window / 2
+        self._turn(now)
+        self._work_out()
+
     def clear(self, now: float) -> None:
         """Forget everything, but for :meth:`since_start`."""
         self._past = self.since_start()

@@ -39,6 +39,9 @@ class Throttling:
         "until",
     )
 
+    _requests: TimeWindow
+    _answers: TimeWindow
+
     def __init__(self, k: float, window: float, minimum: int, most: float, *, now: float) -> None:
         self._k = k
         self._window = window
@@ -47,6 +50,17 @@ class Throttling:
         self.requests = 0
         self.accepted = 0
         self.forget(now)
+
+    def change(self, k: float, window: float, minimum: int, most: float, *, now: float) -> None:
+        """Go on with other numbers, and with what is in the window of both lengths."""
+        self._k, self._minimum, self._most = k, minimum, most
+        self.advance(now)
+        if window != self._window:
+            self._window = window
+            self._requests = self._requests.resized(window, now, self.requests)
+            self._answers = self._answers.resized(window, now, self.accepted)
+            self.since, self.until = self._requests.since, self._requests.until
+        self._look_for_trouble()
 
     def forget(self, now: float) -> None:
         """Begin anew, with an empty window; the two counters go on."""

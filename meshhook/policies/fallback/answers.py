@@ -25,7 +25,7 @@ NOTHING: Any = object()
 class Answers:
     """The sources of one guarded function."""
 
-    __slots__ = ("_fallback", "_handlers", "_last", "place")
+    __slots__ = ("_fallback", "_handlers", "_last", "_last_good", "place")
 
     def __init__(
         self,
@@ -35,6 +35,7 @@ class Answers:
     ) -> None:
         self._fallback = fallback
         self._handlers = handlers
+        self._last_good = fallback.last_good  # in which results are where `place` tells
         self._last = len(handlers) if fallback.settings.value is None else len(handlers) + 1
         self.place = place
         """Where the last good result of a call is kept, by its arguments."""
@@ -103,7 +104,7 @@ class Answers:
         return True
 
     def _kept(self, exc: Exception | None, at: Hashable) -> Any:
-        last_good = self._fallback.last_good
+        last_good = self._last_good
         found = None if last_good is None else last_good.find(at, time.monotonic())
         if found is None:
             return NOTHING

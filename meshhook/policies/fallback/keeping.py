@@ -33,6 +33,13 @@ class LastGood:
         # Reentrant: hashing a key, or a finalizer, may run code that comes back here.
         self._lock = threading.RLock()
 
+    def change(self, ttl: float, max_keys: int, now: float) -> None:
+        """Keep results for another time, and another number of them; let go of what is too much."""
+        dropped: list[Any] = []
+        with self._lock:
+            self._ttl, self._max_keys = ttl, max_keys
+            self._release(now, dropped)
+
     def keep(self, at: Hashable, result: Any, now: float) -> None:
         """Keep ``result`` as the last good one of the key ``at``."""
         dropped = []  # results live until the lock is free: dropping one may run any code

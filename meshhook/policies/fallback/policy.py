@@ -45,6 +45,21 @@ class Fallback(Policy):
         if settings.last_good is not None:
             self.last_good = LastGood(settings.last_good, settings.max_keys)
 
+    def _check(self, new: FallbackSettings) -> None:
+        super()._check(new)
+        if None not in (self.settings.last_good, new.last_good) and new.key != self.settings.key:
+            raise self._cannot_change("key", "the last good results are kept by it")
+
+    def _adapt(self, new: FallbackSettings) -> Callable[[], object]:
+        """Give other things. The last good results are kept, if they may be that old."""
+        if new.last_good is None:
+            self.last_good = None
+        elif self.last_good is None:
+            self.last_good = LastGood(new.last_good, new.max_keys)
+        else:
+            self.last_good.change(new.last_good, new.max_keys, time.monotonic())
+        return super()._adapt(new)
+
     def renew_locks(self) -> None:
         """Make the lock anew, in a forked child."""
         if self.last_good is not None:

@@ -22,14 +22,14 @@ CountCall: TypeAlias = Callable[[], None] | None
 
 def hedged(policy: Hedge, calls: tuple[Call, ...], count_call: CountCall) -> Call:
     """Race attempts in worker threads."""
-    tally, plain = policy.tally, guard.PLAIN
+    tally, plain, hedges = policy.tally, guard.PLAIN, len(calls) - 1
 
     def guarded(*args: Any, **kwargs: Any) -> Any:
         if count_call is not None:
             count_call()
         try:
             _, result, error = run_blocking(
-                Race(policy, Threads(policy, calls, args, kwargs)).run()
+                Race(policy, Threads(policy, calls, args, kwargs), hedges).run()
             )
             if error is not None:
                 try:
@@ -49,13 +49,14 @@ def hedged(policy: Hedge, calls: tuple[Call, ...], count_call: CountCall) -> Cal
 
 def hedged_async(policy: Hedge, calls: tuple[AsyncCall, ...], count_call: CountCall) -> AsyncCall:
     """Race attempts in tasks."""
-    tally = policy.tally
+    tally, hedges = policy.tally, len(calls) - 1
 
     async def guarded(*args: Any, **kwargs: Any) -> Any:
         if count_call is not None:
             count_call()
         try:
-            _, result, error = await Race(policy, Tasks(policy, calls, args, kwargs)).run()
+            crew = Tasks(policy, calls, args, kwargs)
+            _, result, error = await Race(policy, crew, hedges).run()
             if error is not None:
                 try:
                     raise error

@@ -44,13 +44,7 @@ class Hedge(Policy):
         self.extras = Extras(settings.max_extra)
         self.pace: Pace | None = None  # used under _lock
         if settings.delay is None:
-            self.pace = Pace(
-                settings.quantile,
-                settings.minimum_samples,
-                settings.minimum_delay,
-                settings.window,
-                time.monotonic(),
-            )
+            self.pace = Pace(*_pace_of(settings), time.monotonic())
         # Reentrant: a coroutine that is thrown away ends wherever the collector runs.
         self._lock = threading.RLock()
 
@@ -139,12 +133,30 @@ class Hedge(Policy):
             with self._lock:
                 pace.add(now, now - began)
 
+    def _check(self, new: HedgeSettings) -> None:
+        super()._check(new)
+        if self.settings.idempotent and not new.idempotent:
+            raise self._cannot_change("idempotent", "it would refuse all of its calls")
+
+    def _adapt(self, new: HedgeSettings) -> Callable[[], object]:
+        """Go by other numbers. Attempts that run keep their places, durations are remembered."""
+        self.extras.most = new.max_extra
+        with self._lock:
+            if new.delay is not None:
+                self.pace = None
+            elif self.pace is None:
+                self.pace = Pace(*_pace_of(new), time.monotonic())
+            else:
+                self.pace.change(*_pace_of(new), time.monotonic())
+        return super()._adapt(new)
+
     def discard(self, result: Any) -> None:
         """Hand a result that nobody got to whoever cleans up."""
         self.tally.discarded += 1
-        if self.settings.on_discard is not None:
+        on_discard = self.settings.on_discard
+        if on_discard is not None:
             try:
-                self.settings.on_discard(result)
+                on_discard(result)
             except Exception:
                 logger.exception("on_discard of hedge %r failed", self.name)
 
@@ -199,3 +211,13 @@ class Hedge(Policy):
             else f"{short(settings.delay)} s"
         )
         return f"hedge({self.name!r}, after {after}, {settings.max_hedges} more)"
+
+
+def _pace_of(settings: HedgeSettings) -> tuple[float, int, float, float]:
+    """Return what a delay is learned by."""
+    return (
+        settings.quantile,
+        settings.minimum_samples,
+        settings.minimum_delay,
+        settings.window,
+    )

@@ -61,13 +61,14 @@ class Race:
         "_wait",
     )
 
-    def __init__(self, policy: Hedge, crew: Crew) -> None:
+    def __init__(self, policy: Hedge, crew: Crew, hedges: int) -> None:
+        """``hedges`` is how many attempts the crew can make besides the first."""
         self._policy = policy
         self._crew = crew
         self._began = time.monotonic()
         self._wait = policy.delay(self._began)
         self._due = self._began + (self._wait or 0.0)
-        self._left = policy.settings.max_hedges
+        self._left = hedges
         self._hedges = 0
         self._held: list[Place] = []
         self._lost: list[Ended] = []

@@ -101,11 +101,15 @@ class Claim(Flight):
             )
 
     def _renewal(self) -> Renew:
-        settings = self.policy.settings
-        return Renew(self.at, self.owner, settings.lease, self.policy.running_retention)
+        if self._beat is not None:
+            return self._beat.renew  # for as long as it was granted, whatever is set by now
+        return self._renewal_for(self.policy.settings.lease)
 
-    def acquired(self, answer: Acquired) -> None:
-        """Take what the store has granted, and see that it is kept."""
+    def _renewal_for(self, lease: float) -> Renew:
+        return Renew(self.at, self.owner, lease, self.policy.running_retention)
+
+    def acquired(self, answer: Acquired, lease: float) -> None:
+        """Take what the store has granted, for so many seconds, and see that it is kept."""
         self.fence, self.attempt = answer.fence, answer.attempt
         self.running = True
         self.asking = False
@@ -113,7 +117,7 @@ class Claim(Flight):
             return
         self._beat = Beat(
             self.policy.store,
-            self._renewal(),
+            self._renewal_for(lease),
             self.policy.settings.max_run,
             lost=self.lose,
             failed=self._renewal_failed,

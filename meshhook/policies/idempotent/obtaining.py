@@ -91,7 +91,7 @@ def take(policy: Idempotent, claim: Claim) -> bool:
     answer = policy.direct.begin(at, claim.owner, claim.fingerprint, lease, retention)
     if type(answer) is not Acquired:
         return False
-    _acquired(policy, claim, answer)
+    _acquired(policy, claim, answer, lease)
     return True
 
 
@@ -178,14 +178,15 @@ async def _lead(policy: Idempotent, io: Runtime, claim: Claim, patience: Patienc
             raise policy.rejected(_no_time_left(policy, claim))
         claim.asking = True
         try:
-            answer = await io.ask(policy.store, _begin(policy, claim), left)
+            begin = _begin(policy, claim)
+            answer = await io.ask(policy.store, begin, left)
         except StoreError as error:
             claim.asking = False
             if remaining() == 0 and not policy.local:
                 continue
             return _without_store(policy, claim, error)
         if isinstance(answer, Acquired):
-            _acquired(policy, claim, answer)
+            _acquired(policy, claim, answer, begin.lease)
             return None
         claim.asking = False
         known = answer.record if isinstance(answer, Done) else answer
@@ -212,8 +213,8 @@ def _begin(policy: Idempotent, claim: Claim) -> Begin:
     return Begin(claim.at, claim.owner, claim.fingerprint, lease, policy.running_retention)
 
 
-def _acquired(policy: Idempotent, claim: Claim, answer: Acquired) -> None:
-    claim.acquired(answer)
+def _acquired(policy: Idempotent, claim: Claim, answer: Acquired, lease: float) -> None:
+    claim.acquired(answer, lease)
     if answer.taken_over and events.wanted(events.KeyTakenOver):
         events.emit(
             events.KeyTakenOver(

@@ -12,7 +12,7 @@ import math
 import os
 import re
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, ParamSpec, Self, TypeVar, overload
+from typing import Any, ClassVar, ParamSpec, Self, TypeVar, overload
 
 from meshhook import events, guard
 from meshhook.canonical import digest
@@ -53,6 +53,8 @@ R = TypeVar("R")
 ErrorT = TypeVar("ErrorT", bound=IdempotencyError)
 RejectionT = TypeVar("RejectionT", bound=MeshHookError)
 
+_OF_RECORDS = "the records that are there would not be found"
+
 _numbers = itertools.count(1)
 
 
@@ -78,15 +80,20 @@ class Idempotent(Policy):
 
     kind = "idempotent"
     why_no_streams = "there is no result to keep, and items that were given cannot be given again"
+    fixed: ClassVar = {
+        "key": _OF_RECORDS,
+        "store": _OF_RECORDS,
+        "version": _OF_RECORDS,
+        "fingerprint": "the records that are there were made with it",
+        "codec": "the records that are there were made with it",
+    }
     settings: IdempotentSettings
 
     def __init__(self, settings: IdempotentSettings, registry: Registry) -> None:
         super().__init__(settings, registry)
         self.store = settings.store
         self.local = self.store.local
-        # Here whoever executes a key is in this process: its flight keeps the others off.
-        self.keeps_leases = not self.local or settings.max_run is not None
-        self.running_retention = math.inf if self.local else settings.ttl
+        self._set_times(settings)
         self.flights = flights_of(self.store)
         # Numbers tell the owners in one memory apart. Elsewhere forks and copied machines meet.
         self.new_owner: Callable[[], Any] = _numbers.__next__ if self.local else _token
@@ -96,6 +103,21 @@ class Idempotent(Policy):
         self.direct = as_direct(self.store)
         self.done = _nothing_done if self.direct is None else self.direct.done
         self._scope: Scope | None = None
+
+    def _set_times(self, settings: IdempotentSettings) -> None:
+        # Here whoever executes a key is in this process: its flight keeps the others off.
+        self.keeps_leases = not self.local or settings.max_run is not None
+        self.running_retention = math.inf if self.local else settings.ttl
+
+    def _adapt(self, new: IdempotentSettings) -> Callable[[], object]:
+        """Keep records by other times from now on; those that are there stay as they are."""
+        self._set_times(new)
+        return super()._adapt(new)
+
+    def _twin(self, new: IdempotentSettings) -> Self:
+        twin = super()._twin(new)
+        twin._scope = self._scope
+        return twin
 
     def renew_locks(self) -> None:
         """Make the lock anew, in a forked child."""

@@ -113,22 +113,24 @@ class Retry(Policy):
         ``before`` is the delay of the retry before. If what was called has ``asked`` for a time,
         the delay is that time, with jitter on top.
         """
-        rule = self.settings.rule
-        chance = self.chance()
+        settings = self.settings
+        rule, chance = settings.rule, self.chance()
         own = None
-        if self.settings.delay_of is not None:
-            own = self._computed(retry, error)
+        if settings.delay_of is not None:
+            own = self._computed(settings, retry, error)
         if asked > 0:
             return asked + rule.on_top(rule.grown(retry) if own is None else own, chance)
         if own is None:
             return rule.delay(retry, before, chance)
         return rule.spread(own, chance)
 
-    def _computed(self, retry: int, error: Exception | None) -> float | None:
+    def _computed(
+        self, settings: RetrySettings, retry: int, error: Exception | None
+    ) -> float | None:
         """Ask the user's function for a delay; None if it has none to give."""
-        compute: Any = self.settings.delay_of
+        compute: Any = settings.delay_of
         try:
-            given = compute(retry, error) if self.settings.delay_of_error else compute(retry)
+            given = compute(retry, error) if settings.delay_of_error else compute(retry)
             return duration("backoff", given, zero=True)
         except Exception:
             logger.exception("backoff of retry %r failed", self._name)

@@ -141,16 +141,15 @@ class Series:
     def _asked(self) -> float:
         """Return how many seconds the last outcome asks to be left alone for, or 0."""
         policy, error = self._policy, self.error
+        settings = policy.settings  # once, for others may come in their place at any time
         outcome = self.result if error is None else error
         asked = None
-        if policy.settings.retry_after is not None:
+        if settings.retry_after is not None:
             try:
-                asked = retry_after.in_seconds(policy.settings.retry_after(outcome))
+                asked = retry_after.in_seconds(settings.retry_after(outcome))
             except Exception:
                 logger.exception("retry_after of retry %r failed", policy._name)
-        if asked is None and (
-            policy.settings.respect_retry_after or isinstance(error, RejectedError)
-        ):
+        if asked is None and (settings.respect_retry_after or isinstance(error, RejectedError)):
             asked = retry_after.told(outcome)
         return asked or 0.0
 
@@ -207,12 +206,13 @@ class Series:
     def _announce(self) -> None:
         """Tell the hook and the events of the pause to come."""
         policy = self._policy
-        if policy.settings.before_sleep is not None:
+        before_sleep = policy.settings.before_sleep
+        if before_sleep is not None:
             pause = RetryPause(
                 attempt=self.attempts, delay=self._delay, error=self.error, elapsed=self._elapsed()
             )
             try:
-                policy.settings.before_sleep(pause)
+                before_sleep(pause)
             except Exception:
                 logger.exception("before_sleep of retry %r failed", policy._name)
         if events.wanted(events.CallRetried):

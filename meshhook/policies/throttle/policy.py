@@ -9,9 +9,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Awaitable, Callable, Hashable
-from typing import Any
+from typing import Any, ClassVar
 
 from meshhook import events, guard
+from meshhook.changes import OF_KEYS, nothing_to_tell
 from meshhook.dice import dice
 from meshhook.errors import ThrottledError
 from meshhook.events import logger
@@ -34,6 +35,7 @@ class Throttle(Policy):
     """
 
     kind = "throttle"
+    fixed: ClassVar = {"key": OF_KEYS}
     settings: ThrottleSettings
 
     def __init__(self, settings: ThrottleSettings, registry: Registry) -> None:
@@ -43,7 +45,11 @@ class Throttle(Policy):
         self._family: Family[Channel] | None = None
         if settings.key is not None:
             self._family = Family(
-                self._make, self._is_idle, settings.max_keys, farewell=self._say_farewell
+                self._make,
+                self._is_idle,
+                settings.max_keys,
+                welcome=self._bring_up_to_date,
+                farewell=self._say_farewell,
             )
         self._single: Channel | None = None
         self.renew_locks()
@@ -72,7 +78,33 @@ class Throttle(Policy):
             made = self._make()
             with self._lock:
                 self._single = self._single or made
+                self._bring_up_to_date(self._single)
         return self._single
+
+    def _bring_up_to_date(self, channel: Channel) -> None:
+        """Have a channel go by the settings that there are by now."""
+        settings = self.settings
+        channel.change(
+            settings.k,
+            settings.window,
+            settings.minimum_calls,
+            settings.max_rejection,
+            now=time.monotonic(),
+        )
+
+    def _adapt(self, new: ThrottleSettings) -> Callable[[], object]:
+        """Go by other numbers, and by what is known of the time that counts now."""
+        if new.seed != self.settings.seed:
+            self._draw = dice(new.seed)
+        self.settings = new
+        channels = [] if self._single is None else [self._single]
+        if self._family is not None:
+            self._family.resize(new.max_keys)
+            channels = self._family.all_members()
+        for channel in channels:
+            with self._lock:
+                self._bring_up_to_date(channel)
+        return nothing_to_tell
 
     def bind(self, call: Callable[..., Any], fn: Callable[..., Any]) -> Callable[..., Any]:
         """Make the sync driver."""
