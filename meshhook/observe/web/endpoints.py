@@ -29,7 +29,7 @@ from meshhook.observe.web.conversation import Conversation, message
 from meshhook.observe.web.exchange import JSON, Answer, Request, as_json, refused, told
 from meshhook.observe.web.wish import Wish
 from meshhook.registry import Registry
-from meshhook.settings import count
+from meshhook.settings import count, wrong
 
 BODY_LIMIT: Final = 4096
 FLEET_EVERY: Final = 1.0
@@ -90,6 +90,8 @@ class Endpoints:
             "authorize_read", authorize_read, may_be_async=may_be_async
         )
         self._gate = security.Gate(hosts, trust_forwarded=trust_forwarded)
+        if not isinstance(dashboard, bool):
+            raise wrong("dashboard", dashboard, "True or False")
         self._dashboard = dashboard
         self._fleet = _fleet_of(fleet)
         self.max_streams = count("max_streams", max_streams)
