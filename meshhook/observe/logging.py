@@ -129,7 +129,7 @@ _FORMS: Final[dict[type[Event], _Form]] = {
     events.OperatorActed: _Form(
         "operator_acted",
         logging.WARNING,
-        "%(policy)s %(policy_name)r: %(action)s by %(author)s",
+        "%(policy)s %(policy_name)r: %(action)s by %(author)r, for %(time)s",
     ),
 }
 
@@ -251,7 +251,8 @@ class _Scribe:
             elif level == logging.DEBUG and kind in _SUMS:
                 summaries.add(event, _reason(event), now)
         if self._logger.isEnabledFor(level):
-            self._write(form, level, _fields(form, event))
+            words = _words_of_act(event) if isinstance(event, events.OperatorActed) else {}
+            self._write(form, level, _fields(form, event), words)
 
     def tell_everything(self) -> None:
         """Write what has been counted so far."""
@@ -279,16 +280,15 @@ class _Scribe:
         for each in summaries:
             form = _SUMS[each.kind]
             if self._logger.isEnabledFor(form.level):
-                fields = _summary_fields(form, each)
-                self._write(form, form.level, fields, {**fields, **_in_words(each)})
+                self._write(form, form.level, _summary_fields(form, each), _words_of_sum(each))
 
     def _write(
-        self, form: _Form, level: int, fields: dict[str, Any], words: dict[str, Any] | None = None
+        self, form: _Form, level: int, fields: dict[str, Any], words: dict[str, str]
     ) -> None:
         # A handler may send its records through a guarded client, which has events of its own.
         self._writing.now = True
         try:
-            self._logger.log(level, form.text, words or fields, extra=fields)
+            self._logger.log(level, form.text, {**fields, **words}, extra=fields)
         except Exception:
             events._report(form.event)
         finally:
@@ -323,7 +323,11 @@ def _summary_fields(form: _Form, summary: Summary) -> dict[str, Any]:
     }
 
 
-def _in_words(summary: Summary) -> dict[str, str]:
+def _words_of_act(event: events.OperatorActed) -> dict[str, str]:
+    return {"time": "good" if event.seconds is None else f"{short(event.seconds)} s"}
+
+
+def _words_of_sum(summary: Summary) -> dict[str, str]:
     count, reasons = summary.count, summary.reasons
     often = sorted(reasons, key=lambda reason: (-reasons[reason], reason))
     return {

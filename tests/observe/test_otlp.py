@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +17,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 import meshhook as mh
+from meshhook.observe.logging import log_events
 from meshhook.observe.opentelemetry import instrument
 from tests.observe.otlp_server import Collector, collecting
 
@@ -118,9 +120,12 @@ def test_a_collector_that_does_not_answer_holds_no_call_up(
     traces.shutdown()
 
 
-def test_the_secret_is_nowhere(collector: Collector, registry: mh.Registry, colour: Any) -> None:
+def test_the_secret_is_nowhere(
+    collector: Collector, registry: mh.Registry, colour: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     """Not the arguments, keys, results and errors of calls, and not the address of the store."""
     canary = "canary-5a17"
+    caplog.set_level(logging.DEBUG, "meshhook")
     reader = PeriodicExportingMetricReader(
         OTLPMetricExporter(endpoint=f"{collector.url}/v1/metrics"),
         export_interval_millis=3_600_000,
@@ -147,7 +152,7 @@ def test_the_secret_is_nowhere(collector: Collector, registry: mh.Registry, colo
         mh.throttle(name="t", key="{key}")(painted),
         mh.chaos(rate=1.0, result=canary, name="ch")(painted),
     ]
-    with instrument(meter_provider=meters):
+    with instrument(meter_provider=meters), log_events():
         for works in (True, False, True, True):
             for number, call in enumerate(calls):
                 # What is raised, and shows the key on purpose, is no business of the span.
@@ -168,6 +173,11 @@ def test_the_secret_is_nowhere(collector: Collector, registry: mh.Registry, colo
     told = {event.name for span in collector.spans() for event in span.events}
     assert len(told) >= 6
     assert len(collector.points()) > 50
+    ours = [record for record in caplog.records if record.name.startswith("meshhook")]
+    assert len({record.event for record in ours}) >= 9  # type: ignore[attr-defined]
+    for record in ours:
+        assert canary not in record.getMessage()
+        assert canary not in repr(vars(record))
     for bodies in collector.bodies.values():
         assert bodies
         assert all(canary.encode() not in body for body in bodies)

@@ -128,6 +128,27 @@ def test_levels_of_timeouts(records: list[logging.LogRecord], abandoned: bool) -
     assert records[0].getMessage() == "p 'n': a call did not end within 2.5 s"
 
 
+@pytest.mark.parametrize(("seconds", "time"), [(None, "good"), (60.0, "60 s")])
+def test_an_operator_is_told_of(
+    records: list[logging.LogRecord], seconds: float | None, time: str
+) -> None:
+    """Who did what, and until when, is a warning; a name of several lines makes no new record."""
+    events.emit(
+        events.OperatorActed(
+            policy="circuit_breaker",
+            name="db",
+            action="force_open",
+            author="ada\nWARNING forged",
+            seconds=seconds,
+        )
+    )
+    assert seen(records) == [("WARNING", "operator_acted")]
+    assert records[0].getMessage() == (
+        f"circuit_breaker 'db': force_open by 'ada\\nWARNING forged', for {time}"
+    )
+    assert extra(records[0])["seconds"] == seconds
+
+
 def test_a_store_that_goes_on_failing_does_not_flood(
     records: list[logging.LogRecord], frozen: Any
 ) -> None:
@@ -144,7 +165,11 @@ def test_every_event_becomes_a_record(records: list[logging.LogRecord], kind: An
     """Each has a name of its own, a message, and all of its fields."""
     fields = {field.name: field for field in dataclasses.fields(kind)}
     values: dict[str, Any] = {name: name for name in fields}
-    values |= {name: 1.5 for name in fields if name in ("timeout", "late", "retry_after", "delay")}
+    values |= {
+        name: 1.5
+        for name in fields
+        if name in ("timeout", "late", "retry_after", "delay", "seconds")
+    }
     events.emit(kind(**values))
     (record,) = records
     snake = "".join(f"_{c.lower()}" if c.isupper() else c for c in kind.__name__).lstrip("_")
