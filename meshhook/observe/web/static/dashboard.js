@@ -256,6 +256,16 @@ new ResizeObserver(() => {
   schedule();
 }).observe($("grid"));
 
+/** What sticks below the top has to know how high that is. */
+const bars = new ResizeObserver(() => {
+  const { style } = document.documentElement;
+  const head = document.querySelector(".top").offsetHeight;
+  style.setProperty("--head", `${head}px`);
+  style.setProperty("--top", `${head + $("lost").offsetHeight}px`);
+});
+bars.observe(document.querySelector(".top"));
+bars.observe($("lost"));
+
 // Where one is: #/timeline, #/fleet, #/circuit_breaker/payments
 
 function goTo(key) {

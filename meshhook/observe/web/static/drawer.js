@@ -2,14 +2,16 @@
 
 import { Acting } from "./acting.js";
 import { h, icon, put, setIcon } from "./dom.js";
-import { ago, count, duration, left, NOTHING, rate, sentence, share, timeOfDay, words } from "./format.js";
+import { ago, duration, left, NOTHING, rate, sentence, share, timeOfDay, words } from "./format.js";
 import { figures, foot, iconOf } from "./kinds.js";
 import { paintFoot } from "./grid.js";
 import { draw } from "./spark.js";
-import { tell } from "./timeline.js";
+import { howOften, tell } from "./timeline.js";
 
-const DURATIONS = new Set(["seconds", "seconds_in_state", "retry_after", "reset_after", "delay", "ttl", "per_item", "p50", "p95", "p99"]);
-const SHARES = /(^|_)(rate|chance|ratio)$/;
+const DURATIONS = new Set(["seconds", "delay", "ttl", "per_item", "p50", "p95", "p99"]);
+const SHARES = /(^|_)(rate|chance|ratio|usage)$/;
+const PAST = new Set(["seconds_in_state", "since_store_error"]);
+const FUTURE = new Set(["retry_after", "reset_after"]);
 const OWN = new Set(["policy", "name"]);
 const whole = new Intl.NumberFormat("en-US");
 
@@ -166,8 +168,8 @@ export class Drawer {
     if (value === null || value === undefined) return NOTHING;
     if (typeof value === "boolean") return value ? "yes" : "no";
     if (typeof value !== "number") return String(value);
-    if (name === "seconds_in_state") return left(value + passed);
-    if (name === "retry_after" || name === "reset_after") return duration(Math.max(0, value - passed));
+    if (PAST.has(name)) return left(value + passed);
+    if (FUTURE.has(name)) return duration(Math.max(0, value - passed));
     if (DURATIONS.has(name)) return duration(value);
     if (SHARES.test(name)) return share(value);
     return whole.format(value);
@@ -199,8 +201,7 @@ export class Drawer {
       this.events.replaceChildren(...own.map((each) => {
         const shown = h("span", { class: "ago" });
         shown.time = each.time;
-        const times = each.times > 1 ? ` ×${count(each.times)}` : "";
-        return h("li", {}, h("time", {}, timeOfDay(each.time)), h("span", {}, tell(each) + times), shown);
+        return h("li", {}, h("time", {}, timeOfDay(each.time)), h("span", {}, tell(each) + howOften(each)), shown);
       }));
     }
     for (const { lastElementChild } of this.events.children) put(lastElementChild, ago(now - lastElementChild.time));

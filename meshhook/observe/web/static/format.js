@@ -11,6 +11,7 @@ export function words(name) {
 }
 
 export function sentence(name) {
+  if (name === "ok") return "OK";
   const text = words(name);
   return text.charAt(0).toUpperCase() + text.slice(1);
 }

@@ -4,13 +4,15 @@
 
 import { count, duration, left, rate, share, words } from "./format.js";
 
-const part = (some, all) => (all > 0 ? some / all : null);
-const tone = (number, from = 0) => (number > from ? "bad" : "");
+const part = (number, all) => (all > 0 ? number / all : null);
+// A figure draws attention from one in a hundred on, and more from one in ten.
+const worry = (portion) => (portion >= 0.1 ? "bad" : portion >= 0.01 ? "warn" : "");
+const some = (number) => (number > 0 ? "warn" : "");
 
 const figure = (label, value, mood = "") => ({ label, value, tone: mood });
 const counted = (label, policy, counter) =>
-  figure(label, count(policy.stats[counter]), tone(policy.more(counter)));
-const shared = (label, portion, mood = tone(portion ?? 0, 0.005)) => figure(label, share(portion), mood);
+  figure(label, count(policy.stats[counter]), some(policy.more(counter)));
+const shared = (label, portion, mood = worry(portion ?? 0)) => figure(label, share(portion), mood);
 
 const KINDS = {
   circuit_breaker: {
@@ -20,7 +22,7 @@ const KINDS = {
       const { window, states } = policy.stats;
       const failing = window ? window.failure_rate : part(policy.more("failures"), policy.more("calls"));
       const third = states
-        ? figure("open keys", `${openKeys(states)} of ${count(sum(Object.values(states)))}`, tone(openKeys(states)))
+        ? figure("open keys", `${openKeys(states)} of ${count(sum(Object.values(states)))}`, some(openKeys(states)))
         : shared("slow", window?.slow_rate ?? null);
       return [shared("failing", failing), third, counted("rejected", policy, "rejected")];
     },
@@ -36,8 +38,8 @@ const KINDS = {
     calls: (stats) => stats.calls + stats.rejected,
     bad: (stats) => stats.timed_out + stats.failures + stats.rejected,
     figures: (policy) => [
-      shared("timed out", part(policy.more("timed_out"), policy.more("calls"))),
-      figure("running on", count(policy.stats.abandoned), tone(policy.stats.abandoned)),
+      shared("timing out", part(policy.more("timed_out"), policy.more("calls"))),
+      figure("running on", count(policy.stats.abandoned), some(policy.stats.abandoned)),
       counted("rejected", policy, "rejected"),
     ],
     note: ({ stats }) => [
@@ -50,8 +52,8 @@ const KINDS = {
     calls: (stats) => stats.calls,
     bad: (stats) => stats.failures,
     figures: (policy) => [
-      shared("gave up", part(policy.more("failures"), policy.more("calls"))),
-      figure("retries/call", perCall(policy), tone(policy.more("retries"))),
+      shared("giving up", part(policy.more("failures"), policy.more("calls"))),
+      figure("retries/call", perCall(policy)),
       figure("recovered", count(policy.stats.recovered)),
     ],
     note({ stats }) {
@@ -63,7 +65,7 @@ const KINDS = {
     calls: (stats) => stats.calls,
     bad: (stats) => stats.rejected,
     figures: (policy) => [
-      shared("rejected", part(policy.more("rejected"), policy.more("calls"))),
+      shared("rejecting", part(policy.more("rejected"), policy.more("calls"))),
       figure("waiting", count(policy.stats.waiting), policy.stats.waiting ? "warn" : ""),
       counted("rejected", policy, "rejected"),
     ],
@@ -83,7 +85,7 @@ const KINDS = {
     calls: (stats) => stats.admitted + stats.rejected,
     bad: (stats) => stats.rejected,
     figures: (policy) => [
-      shared("rejected", part(policy.more("rejected"), policy.more("rejected") + policy.more("admitted"))),
+      shared("rejecting", part(policy.more("rejected"), policy.more("rejected") + policy.more("admitted"))),
       figure("waiting", count(policy.stats.waiting), policy.stats.waiting ? "warn" : ""),
       counted("rejected", policy, "rejected"),
     ],
@@ -101,7 +103,7 @@ const KINDS = {
     calls: (stats) => stats.calls + stats.rejected,
     bad: (stats) => stats.failures + stats.rejected,
     figures: (policy) => [
-      shared("dropped", part(policy.more("rejected"), policy.more("rejected") + policy.more("calls"))),
+      shared("dropping", part(policy.more("rejected"), policy.more("rejected") + policy.more("calls"))),
       shared("failing", part(policy.more("failures"), policy.more("calls"))),
       counted("rejected", policy, "rejected"),
     ],
@@ -115,9 +117,9 @@ const KINDS = {
     calls: (stats) => stats.calls,
     bad: (stats) => stats.used + stats.failures,
     figures: (policy) => [
-      shared("used", part(policy.more("used"), policy.more("calls"))),
+      shared("falling back", part(policy.more("used"), policy.more("calls"))),
       shared("failing", part(policy.more("failures"), policy.more("calls"))),
-      figure("used", count(policy.stats.used), tone(policy.more("used"))),
+      figure("used", count(policy.stats.used)),
     ],
     note: ({ stats }) => [
       stats.from_value ? `${count(stats.from_value)} values` : null,
@@ -169,13 +171,12 @@ const KINDS = {
       counted("refused", policy, "refused"),
     ],
     meter(policy) {
-      const { left: unused } = policy.stats;
-      const used = Math.max(0, policy.more("taken") - policy.more("given_back"));
-      const portion = part(unused, unused + used) ?? 0;
+      const { left: unused, usage } = policy.stats;
+      const portion = Math.max(0, 1 - usage);
       return {
         text: `${count(unused)} more attempts allowed`,
         share: portion,
-        tone: portion === 0 ? "bad" : portion < 0.2 ? "warn" : "",
+        tone: policy.status !== "ok" ? "bad" : portion < 0.2 ? "warn" : "",
       };
     },
   },
@@ -191,27 +192,27 @@ const UNKNOWN = {
       .map((name) => figure(words(name), count(policy.stats[name]))),
 };
 
-const of = (policy) => KINDS[policy.kind] ?? UNKNOWN;
+const reader = (policy) => KINDS[policy.kind] ?? UNKNOWN;
 const sum = (numbers) => numbers.reduce((total, each) => total + each, 0);
 const openKeys = (states) => (states.open ?? 0) + (states.forced_open ?? 0);
 const perCall = (policy) =>
   policy.more("calls") ? rate(policy.more("retries") / policy.more("calls")) : "0";
 
 /** How many calls the policy has seen, refused ones included. */
-export const calls = (policy) => of(policy).calls(policy.stats) || 0;
+export const calls = (policy) => reader(policy).calls(policy.stats) || 0;
 
 /** How many of them were refused, or did not give what they should. */
-export const bad = (policy) => of(policy).bad(policy.stats) || 0;
+export const bad = (policy) => reader(policy).bad(policy.stats) || 0;
 
 /** Three figures: `{label, value, tone}`. */
-export const figures = (policy) => of(policy).figures(policy);
+export const figures = (policy) => reader(policy).figures(policy);
 
 /** What stands below the figures: `{text, share?, tone?}`, of which a share is drawn as a bar. */
 export function foot(policy, now) {
   if (policy.until !== null) {
     return { text: `${words(policy.condition)} for ${left(policy.until - now)} more`, tone: "warn" };
   }
-  const kind = of(policy);
+  const kind = reader(policy);
   const meter = kind.meter?.(policy, now);
   if (meter) return meter;
   const { latency } = policy.stats;

@@ -59,6 +59,7 @@ export class Model {
     this.time = 0; // of the service, when the last statistics came
     this.received = 0; // the same moment by performance.now()
     this.second = 0;
+    this.ticked = 0; // when the last second ended, by the time of the service
     this.cursor = 0; // where the newest full second is in every history
     this.history = new Float32Array(SECONDS).fill(NaN);
     this.rate = 0;
@@ -93,7 +94,7 @@ export class Model {
     for (const key of gone ?? []) this.#remove(key);
     for (const told of policies) this.#read(told, time);
     const second = Math.floor(time);
-    if (second !== this.second) this.#tick(second, elapsed);
+    if (second !== this.second) this.#tick(second, time, elapsed);
     return this.observed.splice(0);
   }
 
@@ -157,13 +158,15 @@ export class Model {
     if (policy.kind === "circuit_breaker") return;
     const last = policy.observed;
     if (last && time - last.time < FLAPPING) {
-      Object.assign(last, { new: policy.condition, status: policy.status, times: last.times + 1 });
+      if (GRAVITY[policy.status] < GRAVITY[last.status]) last.status = policy.status;
+      if (policy.condition !== last.old) last.other = policy.condition;
+      Object.assign(last, { new: policy.condition, times: last.times + 1 });
       return;
     }
     this.observations += 1;
     policy.observed = {
       id: `seen ${this.observations}`, time, event: "status_changed", policy: policy.kind, name: policy.name,
-      old, new: policy.condition, status: policy.status, times: 1,
+      old, new: policy.condition, other: policy.condition, status: policy.status, times: 1,
     };
     this.keep(policy.observed);
     this.observed.push(policy.observed);
@@ -179,21 +182,23 @@ export class Model {
   }
 
   /** A second is over: write down what came in it, for every policy. */
-  #tick(second, elapsed) {
-    const span = this.second ? Math.max(1, second - this.second) : 1;
+  #tick(second, time, elapsed) {
+    const span = this.second ? Math.min(SECONDS, Math.max(1, second - this.second)) : 1;
+    const passed = this.second ? Math.max(0.5, time - this.ticked) : 1;
     const isGap = elapsed > 3;
     let sum = 0;
-    for (let step = 0; step < Math.min(span, SECONDS); step += 1) {
+    for (let step = 0; step < span; step += 1) {
       this.cursor = (this.cursor + 1) % SECONDS;
       const gone = isGap && step < span - 1;
       sum = 0;
       for (const policy of this.policies.values()) {
-        const value = this.#write(policy, span, gone);
+        const value = this.#write(policy, passed, gone);
         sum += value;
       }
       this.history[this.cursor] = gone ? NaN : sum;
     }
     this.second = second;
+    this.ticked = time;
     for (const policy of this.policies.values()) {
       policy.counted = calls(policy);
       policy.failed = bad(policy);
@@ -202,9 +207,9 @@ export class Model {
     this.rate = mean(this.history, this.cursor);
   }
 
-  #write(policy, span, gone) {
-    const total = Math.max(0, calls(policy) - policy.counted) / span;
-    const failed = Math.max(0, bad(policy) - policy.failed) / span;
+  #write(policy, passed, gone) {
+    const total = Math.max(0, calls(policy) - policy.counted) / passed;
+    const failed = Math.max(0, bad(policy) - policy.failed) / passed;
     if (!policy.total) {
       if (!total && !failed) return 0;
       // What was before the page was opened, nobody knows.

@@ -11,6 +11,7 @@ export const NOTABLE = [
   "key_taken_over",
   "lease_lost",
   "store_failed",
+  "abandoned_call_ended",
 ];
 const ROWS = 200;
 const FOLD = 2000; // milliseconds that are folded together in the view of all events
@@ -19,7 +20,7 @@ const FOLDED = 8; // rows that they may take
 const notable = new Set([...NOTABLE, "status_changed", "restarted"]);
 export const isNotable = ({ event }) => notable.has(event);
 
-const OWN = new Set(["id", "time", "event", "policy", "name", "times", "status", "keyed"]);
+const OWN = new Set(["id", "time", "event", "policy", "name", "times", "repeated", "status", "keyed"]);
 
 /** What an occurrence says, in words. */
 export function tell(occurrence) {
@@ -28,7 +29,9 @@ export function tell(occurrence) {
     case "circuit_changed":
       return `${words(old)} → ${words(occurrence.new)}${occurrence.keyed ? " (one key)" : ""}, ${reason}`;
     case "status_changed":
-      return `${words(old)} → ${words(occurrence.new)}`;
+      return old === occurrence.new
+        ? `${words(old)} ⇄ ${words(occurrence.other)}`
+        : `${words(old)} → ${words(occurrence.new)}`;
     case "limit_changed":
       return `limit ${old} → ${occurrence.new}, ${words(reason)}`;
     case "rate_changed":
@@ -201,6 +204,10 @@ export class Timeline {
 }
 
 function paintTimes({ told, occurrence }) {
-  const times = occurrence.times > 1 ? ` ×${count(occurrence.times)}` : "";
-  put(told, `${occurrence.text ?? tell(occurrence)}${times}`);
+  put(told, `${occurrence.text ?? tell(occurrence)}${howOften(occurrence)}`);
+}
+
+/** " ×3" for what occurred three times; of some kinds the service tells one for many. */
+export function howOften({ times = 1, repeated = 0 }) {
+  return times + repeated > 1 ? ` ×${count(times + repeated)}` : "";
 }
