@@ -79,11 +79,11 @@ class BreakerStats(Stats):
         An open circuit whose time is over lets the next call try. If it counted as failing, a
         service that gets no calls while it is not ready would never be ready again.
         """
-        if self.states is not None and len(self.states.keys() - _REFUSING) > 0:
-            if self.state in _REFUSING:
+        if self.state in _REFUSING:
+            if self.states is not None and self.states.keys() - _REFUSING:
                 return Status.DEGRADED, "partly_open"
-        elif self.state == State.OPEN and self.retry_after == 0:
-            return Status.DEGRADED, "trial_due"
+            if self.retry_after == 0:
+                return Status.DEGRADED, "trial_due"
         return _STATUS[State(self.state)], self.state
 
 
