@@ -73,13 +73,13 @@ class Conversation:
         self._listener.close()
         self._endpoints.part(self)
 
-    def begin(self) -> bytes:
-        """Return what a client is told first."""
+    def begin(self, retry: int = 1000) -> bytes:
+        """Return what a client is told first, and after how many milliseconds to come back."""
         recent = self._endpoints.recent(self._wish.kinds)[-MOST:]
         # What happened just now may be in the queue as well.
         self._known = {each["id"] for each in recent}
         hello = {**self._endpoints.greeting, "recent": recent}
-        return b"retry: 1000\n" + message("hello", hello) + self._stats()
+        return b"retry: %d\n" % retry + message("hello", hello) + self._stats()
 
     def pause(self) -> float:
         """Return for how long to wait at most, unless woken."""

@@ -115,8 +115,11 @@ class _Stream:
     @staticmethod
     def _tell(talk: Conversation, ready: threading.Event, *, is_short: bool) -> Iterator[bytes]:
         try:
+            if is_short:
+                yield talk.begin(retry=2000)
+                return
             yield talk.begin()
-            while not is_short and not talk.is_over:
+            while not talk.is_over:
                 if ready.wait(talk.pause()):
                     talk.closing.wait(talk.rest())
                     ready.clear()
