@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from meshhook.composition.explanation import Explanation, explain
     from meshhook.composition.pipeline import Pipeline
     from meshhook.composition.resilient import resilient
+    from meshhook.configuration import Configuration, configure, reload
     from meshhook.events import subscribe
     from meshhook.guard import Guard
     from meshhook.observe.web.asgi import asgi_app
@@ -70,6 +71,7 @@ _HOMES = {
     "meshhook.composition.explanation": "Explanation explain",
     "meshhook.composition.pipeline": "Pipeline",
     "meshhook.composition.resilient": "resilient",
+    "meshhook.configuration": "Configuration configure reload",
     "meshhook.events": "subscribe",
     "meshhook.guard": "Guard",
     "meshhook.observe.web.asgi": "asgi_app",
@@ -104,6 +106,7 @@ __all__ = [
     "CircuitBreaker",
     "CircuitOpenError",
     "CircuitState",
+    "Configuration",
     "ConfigurationError",
     "Explanation",
     "Fallback",
@@ -144,6 +147,7 @@ __all__ = [
     "chaos",
     "check_deadline",
     "circuit_breaker",
+    "configure",
     "current",
     "deadline",
     "deadline_from",
@@ -157,6 +161,7 @@ __all__ = [
     "idempotent",
     "rate_limit",
     "registry",
+    "reload",
     "remaining",
     "resilient",
     "retry",

@@ -178,6 +178,21 @@ class LeaseLost(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigurationReloaded(Event):
+    """Settings from outside were read anew, and ``changed`` policies have got other ones.
+
+    ``policy`` is ``configuration``, and ``name`` tells what it was read from.
+    """
+
+    changed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigurationRejected(Event):
+    """Settings from outside were read anew, something is wrong with them, and nothing changed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoreFailed(Event):
     """A store failed a policy during ``verb``; ``error`` is the name of the type."""
 

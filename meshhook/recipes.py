@@ -48,6 +48,7 @@ class Recipes:
         self._make = make
         self._known: dict[Any, Recipe] = {}
         self.defaults = _defaults_of(decorator)
+        self.annotations: Mapping[str, Any] = decorator.__annotations__
 
     def __call__(self, **arguments: Any) -> Recipe:
         """Check all the arguments, and return what they make."""

@@ -138,8 +138,6 @@ class Registry:
         """Make the lock anew, and those of the policies, in a forked child."""
         # Reentrant: a finalizer or signal handler that asks for statistics may interrupt us in it.
         self._lock = threading.RLock()
-        # Held while policies that are there already get other settings; taken before _lock.
-        self._settling = threading.RLock()
         for policy in self:
             policy.renew_locks()
 
@@ -201,12 +199,13 @@ class Registry:
         return policy._name
 
     def _settle(self, policy: Any, recipe: Any) -> None:
-        """Have a policy that is in here go by what lies over its recipe."""
-        with self._settling:
-            settings = _settings(self._layers, policy.kind, policy._name, recipe)
-            if settings != policy.settings:
-                policy.apply(settings)
-            policy.recipe = recipe
+        """Have a policy that is in here already go by what lies over its recipe."""
+        policy.recipe = recipe
+        while True:
+            layers = self._layers
+            policy.apply(_settings(layers, policy.kind, policy._name, recipe))
+            if layers is self._layers:
+                return
 
     def _free_name(self, kind: str, name: str) -> str:
         """Find a number that is free in few steps, however many functions have the name."""

@@ -121,6 +121,16 @@ _FORMS: Final[dict[type[Event], _Form]] = {
         logging.WARNING,
         "%(policy)s %(policy_name)r: a running call lost its key to another execution",
     ),
+    events.ConfigurationReloaded: _Form(
+        "configuration_reloaded",
+        logging.INFO,
+        "%(policy)s %(policy_name)r was read anew; %(changed)s policies have other settings",
+    ),
+    events.ConfigurationRejected: _Form(
+        "configuration_rejected",
+        logging.WARNING,
+        "%(policy)s %(policy_name)r was read anew and is wrong; nothing has changed",
+    ),
     events.StoreFailed: _Form(
         "store_failed",
         logging.WARNING,

@@ -1,0 +1,163 @@
+"""Installing: have every policy of a registry go by other layers, or leave all of it as it is.
+
+Policies may be made at any moment meanwhile. One that is made before the layers are exchanged is
+looked at like the others; one that is made later goes by the new layers from the start.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+from meshhook import budgets, changes, forks, guard
+from meshhook.budgets import RetryBudget
+from meshhook.configuration.environment import spelled
+from meshhook.configuration.layers import Layers
+from meshhook.configuration.loading import BUDGET
+from meshhook.configuration.problems import Problem, Problems, unknown
+from meshhook.configuration.shape import At
+from meshhook.recipes import Recipe
+from meshhook.registry import Registry
+
+_TRIES = 3
+"""So often policies that turn up meanwhile are looked at while yet others may be made."""
+
+_lock = threading.RLock()
+
+
+def _make_lock_anew() -> None:
+    global _lock  # noqa: PLW0603 - the parent may have held it while forking
+    _lock = threading.RLock()
+
+
+forks.after_in_child(_make_lock_anew)
+
+
+class Installation:
+    """The change of one registry to other layers."""
+
+    def __init__(
+        self, registry: Registry, layers: Layers, new_budgets: dict[str, RetryBudget]
+    ) -> None:
+        self._registry = registry
+        self._layers = layers
+        self._new_budgets = new_budgets
+        self._planned: dict[int, tuple[Any, Recipe | None]] = {}
+        self._changes: list[changes.Change] = []
+
+    def check(self, accepted: frozenset[At] | None) -> None:
+        """Raise ConfigurationError if anything does not fit; names, but for those ``accepted``.
+
+        With None any name will do, for its policy may be made later.
+        """
+        problems = Problems()
+        unknown_names = pending(self._registry, self._layers, self._new_budgets)
+        for at, problem in unknown_names.items():
+            if accepted is not None and at not in accepted:
+                problems.append(problem)
+        problems += ambiguous(self._registry, self._layers)
+        for name, budget in self._new_budgets.items():
+            self._plan_one(budget, name, problems)
+        self._plan(self._unplanned(), problems)
+
+    def install(self) -> int:
+        """Make the change; return how many policies have got other settings."""
+        with _lock:
+            for tries in itertools.count():
+                self._plan(self._unplanned(), Problems())
+                with guard.lock, self._registry._lock:
+                    rest = self._unplanned()
+                    if rest and tries < _TRIES:
+                        continue
+                    self._plan(rest, Problems())
+                    before: Any = self._registry._layers
+                    if before is not None and before.number > self._layers.number:
+                        return 0  # what was read later is there already
+                    self._publish()
+                break
+            return self._apply(before)
+
+    def _publish(self) -> None:
+        self._registry._layers = self._layers
+        for name, budget in self._new_budgets.items():
+            budget._name = name
+            self._registry._shared[BUDGET, name] = budget
+
+    def _apply(self, before: Any) -> int:
+        old = [(policy, policy.settings) for policy, _ in self._changes]
+        try:
+            changes.apply(self._changes)
+        except BaseException:
+            self._registry._layers = before
+            changes.apply(old)
+            raise
+        return len(self._changes)
+
+    def _unplanned(self) -> list[Any]:
+        """Return the policies that have not been looked at, or are written otherwise by now."""
+        return [
+            entry
+            for entry in self._registry
+            if self._planned.get(id(entry)) != (entry, entry.recipe)
+        ]
+
+    def _plan(self, entries: Iterable[Any], problems: Problems) -> None:
+        begun = len(self._changes)
+        for entry in entries:
+            self._plan_one(entry, entry._name, problems)
+        problems.raise_if_any()
+        changes.check(self._changes[begun:])
+
+    def _plan_one(self, entry: Any, name: str, problems: Problems) -> None:
+        recipe = entry.recipe
+        self._planned[id(entry)] = entry, recipe
+        if recipe is None and entry.kind == BUDGET:
+            recipe = budgets.recipes(**budgets.recipes.defaults)  # no code has told of it yet
+        if recipe is None:
+            return
+        made = self._layers.made_of(entry.kind, name, recipe)
+        if isinstance(made, Problem):
+            problems.append(made)
+        elif made != entry.settings:
+            self._changes.append((entry, made))
+
+
+def _names(registry: Registry) -> dict[str, set[str]]:
+    names: dict[str, set[str]] = defaultdict(set)
+    for kind, name in registry._policies():
+        names[kind].add(name)
+    return names
+
+
+def pending(
+    registry: Registry, layers: Layers, new_budgets: Iterable[str] = ()
+) -> dict[At, Problem]:
+    """Return the names in a configuration that no policy has, each with what may be meant."""
+    names = _names(registry)
+    names[BUDGET] |= set(new_budgets)
+    found = {}
+    for at, place in layers.named():
+        known = names[at.kind]
+        if at.table == "environment":
+            known = set(map(spelled, known))
+        if at.name not in known:
+            found[at] = Problem((place,), unknown(at.kind, known, at.name))
+    return found
+
+
+def ambiguous(registry: Registry, layers: Layers) -> list[Problem]:
+    """Return the names in the environment that stand for several policies."""
+    problems = []
+    names = _names(registry)
+    for at, place in layers.named():
+        if at.table == "environment":
+            meant = sorted(each for each in names[at.kind] if spelled(each) == at.name)
+            if len(meant) > 1:
+                shown = ", ".join(map(repr, meant))
+                problems.append(
+                    Problem((place,), f"it is unclear which {at.kind} is meant: {shown}")
+                )
+    return problems
