@@ -38,4 +38,10 @@ def after_in_child(work: Callable[[], object]) -> None:
         os.register_at_fork(after_in_child=work)
 
 
+def around(before: Callable[[], object], after_in_parent: Callable[[], object]) -> None:
+    """Have work done by the process that forks, before and after each time."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=before, after_in_parent=after_in_parent)
+
+
 after_in_child(_renew_all)

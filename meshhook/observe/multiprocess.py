@@ -36,6 +36,8 @@ VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 _log = logging.getLogger("meshhook")
 _COUNTING = ("counter", "histogram")
+_PATIENCE = 1.0
+"""For how many seconds a fork waits for a write to end."""
 _MODES = ("gauge_livesum", "gauge_livemax")
 _VALUE = struct.Struct("dd")
 _LENGTH = struct.Struct("i")
@@ -140,20 +142,32 @@ class Writer:
     def _begin(self) -> None:
         # Reentrant: a signal handler that ends the process may interrupt a write.
         self._lock = threading.RLock()
-        self._ended = threading.Event()
+        self._closed = False
+        self._pausing = threading.Event()
+        self._thread: threading.Thread | None = None
         self._mark: _Mark | None = None
         self._headers: dict[tuple[str, ...], bytes] = {}
         self._complained = False
 
     def start(self) -> None:
         """Start the thread."""
+        self._pausing = threading.Event()
         thread = threading.Thread(
-            target=self._run, args=(self._ended,), name="meshhook metrics", daemon=True
+            target=self._run, args=(self._pausing,), name="meshhook metrics", daemon=True
         )
         try:
             thread.start()
         except RuntimeError as error:
             _log.warning("metrics of this process are not written: %s", error)
+            return
+        self._thread = thread
+
+    def pause(self) -> None:
+        """Let the thread end: a process should have no other threads while it forks."""
+        self._pausing.set()
+        thread, self._thread = self._thread, None
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(_PATIENCE)
 
     def begin_anew(self) -> None:
         """Go on from nothing in a forked child: what its parent has counted, its parent tells."""
@@ -165,23 +179,20 @@ class Writer:
         }
         self.start()
 
-    def _run(self, ended: threading.Event) -> None:
-        while True:
+    def _run(self, pausing: threading.Event) -> None:
+        while not pausing.wait(self._interval):
             try:
                 self.write()
             except Exception as error:
                 if not self._complained:
                     self._complained = True
-                    _log.warning(
-                        "metrics of this process are not written: %s", type(error).__name__
-                    )
-            if ended.wait(self._interval):
-                return
+                    name = type(error).__name__
+                    _log.warning("metrics of this process are not written: %s", name)
 
     def write(self) -> None:
         """Write what was counted until now."""
         with self._lock:
-            if self._ended.is_set():
+            if self._closed:
                 return
             entries: dict[str, list[bytes]] = {group: [] for group in (*_COUNTING, *_MODES)}
             headers: dict[tuple[str, ...], bytes] = {}
@@ -204,10 +215,11 @@ class Writer:
     def close(self) -> None:
         """Write for the last time, take the gauges back, and end."""
         with self._lock:
-            if not self._ended.is_set():
+            if not self._closed:
                 with contextlib.suppress(OSError):
                     self.write()
-                self._ended.set()
+                self._closed = True
+                self._pausing.set()
                 if self._mark is not None:
                     self._mark.leave()
         with _lock:
@@ -331,6 +343,16 @@ def _close_all() -> None:
         writer.close()
 
 
+def _pause() -> None:
+    for writer in _writers:
+        writer.pause()
+
+
+def _go_on() -> None:
+    for writer in _writers:
+        writer.start()
+
+
 def _begin_anew() -> None:
     """Let every writer begin anew in a forked child."""
     global _lock  # noqa: PLW0603 - the parent may have held it while forking
@@ -344,4 +366,5 @@ def _begin_anew() -> None:
 
 
 atexit.register(_close_all)
+forks.around(before=_pause, after_in_parent=_go_on)
 forks.after_in_child(_begin_anew)
