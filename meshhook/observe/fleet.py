@@ -55,12 +55,13 @@ class Fleet:
         self._timeout = duration("timeout", timeout)
         self._remote = partial(Remote, timeout=self._timeout, token=token, header=header)
         self._asking = Asking()
-        self._late: frozenset[Remote] = frozenset()
+        self._late: dict[Remote, int] = {}
+        self._readings = 0
         self._known: dict[str, Remote] = {}
         self._list: Callable[[], Iterable[str]] | None = getattr(members, "urls", None)
         token_headers(token, header)
         if self._list is None:
-            self._known = {url: self._remote(url) for url in _listed(members)}
+            self._known = {each.url: each for each in map(self._remote, _listed(members))}
 
     def __repr__(self) -> str:
         where = ", ".join(each.url for each in self._known.values())
@@ -74,17 +75,21 @@ class Fleet:
         something odd, has an ``error`` in a few words.
         """
         members = self._members()
-        # Those that kept us waiting the last time are asked last, so that they keep nobody else.
-        questions = {
-            each: partial(_ask, each) for each in sorted(members, key=self._late.__contains__)
-        }
+        # Whoever has kept us waiting lately is asked last, so that it keeps nobody else.
+        order = sorted(members, key=lambda each: self._late.get(each, 0))
+        questions = {each: partial(_ask, each) for each in order}
         seconds = self._timeout * (1 if len(members) <= self._asking.most else 2)
         begun = time.time()
         answers = self._asking.all(questions, seconds)
-        self._late = frozenset(
-            each for each, answer in answers.items() if isinstance(answer, NotInTimeError)
-        )
+        self._readings += 1
+        self._late = {each: self._lateness(each, answer) for each, answer in answers.items()}
         return {"time": begun, **merge([(each.url, answers[each]) for each in members])}
+
+    def _lateness(self, member: Remote, answer: Any) -> int:
+        """Return in which reading a member has kept us waiting last, 0 for one that answers."""
+        if isinstance(answer, NotInTimeError) and not answer.asked:
+            return self._late.get(member, 0)
+        return 0 if isinstance(answer, Answered) else self._readings
 
     def _members(self) -> list[Remote]:
         """Return the members there are now, each always as the same object."""
@@ -105,7 +110,7 @@ class Fleet:
         for url in urls[:MOST_MEMBERS]:
             try:
                 known[url] = self._known.get(url) or self._remote(url)
-            except (ConfigurationError, TypeError) as error:
+            except (ConfigurationError, TypeError) as error:  # TypeError: it is no text
                 logger.warning("a member of a fleet is passed over: %s", error)
         return known
 
@@ -113,7 +118,7 @@ class Fleet:
 def _listed(members: Any) -> list[Any]:
     if isinstance(members, (str, bytes)) or not isinstance(members, Iterable):
         raise ConfigurationError("members must be a list of URLs, or an object with urls()")
-    urls = list(dict.fromkeys(members))
+    urls = list(members)
     if len(urls) > MOST_MEMBERS:
         raise ConfigurationError(f"a fleet has at most {MOST_MEMBERS} members, got {len(urls)}")
     return urls

@@ -40,21 +40,21 @@ def policy(
 
 
 def policies(
-    *listed: Any, id: str = "host:1:1700000000", status: str = "ok", ready: bool = True
+    *listed: Any, own: str = "host:1:1700000000", status: str = "ok", ready: bool = True
 ) -> dict[str, Any]:
     """Make the answer at `/policies`."""
     return {
-        "instance": {**INSTANCE, "id": id},
+        "instance": {**INSTANCE, "id": own},
         "health": {"status": status, "ready": ready},
         "policies": list(listed),
     }
 
 
-def happening(id: int = 1, **fields: Any) -> dict[str, Any]:
+def happening(number: int = 1, **fields: Any) -> dict[str, Any]:
     """Make an event as `/events` tells of it."""
     return {
-        "id": id,
-        "time": 1700000050.0 + id,
+        "id": number,
+        "time": 1700000050.0 + number,
         "event": "circuit_changed",
         "policy": "circuit_breaker",
         "name": "payments",

@@ -368,7 +368,7 @@ def test_tls(certificate: Path, trusted: bool, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_server_without_tls_is_said_so(server: Canned) -> None:
-    """https to a port that speaks http."""
+    """A port that speaks http is asked for https."""
     said = error_of(Remote(server.url.replace("http:", "https:"), timeout=0.5))
     assert said in ("no TLS could be agreed on", "the connection was lost", "timed out")
 
