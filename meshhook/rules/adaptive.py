@@ -39,6 +39,10 @@ class Rule(Protocol):
 
     limit: int
 
+    @property
+    def settled(self) -> int:
+        """The limit, but for a change that is about to be taken back."""
+
     def success(self, began: float, now: float, in_use: int) -> None:
         """Learn of a call that returned; ``in_use`` counts it as well."""
 
@@ -67,6 +71,17 @@ class AdditiveIncrease:
         self._changed_at = -math.inf
         self._slow = 0
         self._seen = 0
+
+    def change(self, *, least: int, most: int, backoff: float, threshold: float) -> None:
+        """Go on with other numbers, from the limit there is."""
+        self._least, self._most = least, most
+        self._backoff, self._threshold = backoff, threshold
+        self._set(self._exact)
+
+    @property
+    def settled(self) -> int:
+        """The limit."""
+        return self.limit
 
     def success(self, began: float, now: float, in_use: int) -> None:
         """Grow a little, or count a slow call."""
@@ -121,6 +136,16 @@ class Gradient:
         self._unloaded: float | None = None
         self._probing_from: float | None = None
         self._rounds = 0
+
+    def change(self, *, least: int, most: int, tolerance: float) -> None:
+        """Go on with other numbers, from the limit there is."""
+        self._least, self._most, self._tolerance = least, most, tolerance
+        self._set(self._exact)
+
+    @property
+    def settled(self) -> int:
+        """The limit; while a probe is made, the one before it."""
+        return self.limit if self._probing_from is None else int(self._probing_from)
 
     def success(self, began: float, now: float, in_use: int) -> None:
         """Note the latency; decide when there is a round of them."""

@@ -91,6 +91,12 @@ class Gcra:
         changed.ready -= -owed * int(changed.period) // int(self.period)
         return changed
 
+    def hand_over(self, now: int) -> int:
+        """Close this rule, and return how many calls are owed."""
+        ready, self.ready = self.ready, math.inf
+        owed = max(0, ready + self.slack - now * self._parts)
+        return -int(-owed // self.period)
+
     def close(self) -> None:
         """Let no call start any more."""
         self.ready = math.inf

@@ -6,6 +6,7 @@ knows the calls that have started, and nothing of those that wait.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, Self
 
@@ -50,6 +51,8 @@ class Rule(Protocol):
 class OneRate(Rule, Protocol):
     """A rule about one rate."""
 
+    rate: Rate
+
     def __init__(self, rate: Rate, now: int) -> None: ...
 
     def change(self, rate: Rate, now: int) -> Self:
@@ -57,6 +60,27 @@ class OneRate(Rule, Protocol):
 
         What has started counts on.
         """
+
+    def hand_over(self, now: int) -> int:
+        """Close this rule, and return the cost that still counts of what has started by it."""
+
+
+def carry_over(
+    old: Sequence[OneRate], algorithm: type[OneRate], rates: Sequence[Rate], now: int
+) -> list[OneRate]:
+    """Return rules of another kind, or for more or fewer rates, and close the old ones.
+
+    Each begins with what still counts by the old rate whose period is nearest to its own, as if
+    that had started now: used up it is, at the most.
+    """
+    owed = [(rule.rate.period, rule.hand_over(now)) for rule in old]
+    rules = []
+    for rate in rates:
+        _, cost = min((abs(math.log(rate.period / period)), -cost) for period, cost in owed)
+        rule = algorithm(rate, now)
+        rule.take(now, min(-cost, rate.burst))
+        rules.append(rule)
+    return rules
 
 
 class Together:

@@ -51,11 +51,7 @@ class SlidingLog:
 
     def remaining(self, now: int) -> int:
         """Return the cost that could start at once."""
-        if now < self._not_before:
-            return 0
-        numbers = range(len(self._times))
-        over = bisect_right(numbers, now - self.rate.period, key=self._nth)
-        return self.rate.limit - len(self._times) + over
+        return 0 if now < self._not_before else self.rate.limit - self.hand_over(now)
 
     def reset_after(self, now: int) -> int:
         """Return the microseconds until none of the calls counts any more."""
@@ -73,6 +69,12 @@ class SlidingLog:
         changed = type(self)(rate, self._not_before)
         changed._times = [self._nth(number) for number in range(len(self._times))][-rate.limit :]
         return changed
+
+    def hand_over(self, now: int) -> int:
+        """Return how many calls count; there is nothing to be closed."""
+        numbers = range(len(self._times))
+        over = bisect_right(numbers, now - self.rate.period, key=self._nth)
+        return len(self._times) - over
 
     def close(self) -> None:
         """Do nothing: whoever starts calls asks the rule that has taken the place of this one."""

@@ -69,18 +69,18 @@ class Slots:
         "_granted",
         "_is_settling",
         "_lock",
-        "_newest_first",
         "_peak",
         "_queue",
         "free",
         "limit",
+        "newest_first",
         "watch",
     )
 
     def __init__(self, limit: int, *, newest_first: bool = False) -> None:
         self.limit = limit  # written under _lock, as all that follows
         self.watch: list[None] = []
-        self._newest_first = newest_first
+        self.newest_first = newest_first
         self._queue: OrderedDict[Turn, None] = OrderedDict()
         self._granted: list[Turn] = []  # no deque, which is 600 bytes from the beginning
         self._peak = 0
@@ -245,7 +245,7 @@ class Slots:
     def _next(self) -> Turn:
         """Return who is next; somebody else if the collector ends others at this moment."""
         try:
-            return next(reversed(self._queue) if self._newest_first else iter(self._queue))
+            return next(reversed(self._queue) if self.newest_first else iter(self._queue))
         except (StopIteration, RuntimeError):
             return Turn()
 

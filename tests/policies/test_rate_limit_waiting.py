@@ -624,7 +624,7 @@ def test_a_debt_that_is_greater_than_the_new_burst_is_owed_on(at: Callable[[floa
     """It is not taken for a clock that was set back."""
     queue = Limiter(Gcra, (Rate(100, 3600 * SECOND, 100),))
     queue.ask(100)
-    queue.change((Rate(100, 3600 * SECOND, 1),))
+    queue.change(Gcra, (Rate(100, 3600 * SECOND, 1),))
     assert queue.peek() == Standing(3600 * SECOND, 0, 3600 * SECOND)
 
 

@@ -50,16 +50,26 @@ class AIMD:
             seconds = duration("latency_threshold", self.latency_threshold)
             object.__setattr__(self, "latency_threshold", seconds)
 
-    def start(self) -> adaptive.Rule:
-        """Return the rule at work."""
-        threshold: Any = self.latency_threshold
-        return adaptive.AdditiveIncrease(
-            initial=self.initial,
-            least=self.min,
-            most=self.max,
-            backoff=self.backoff,
-            threshold=math.inf if threshold is None else threshold,
-        )
+    def start(self, initial: int | None = None) -> adaptive.Rule:
+        """Return the rule at work, from a limit that it has already, if there is one."""
+        at = _within(self, initial)
+        return adaptive.AdditiveIncrease(initial=at, **self._numbers())
+
+    def follow(self, rule: adaptive.Rule) -> adaptive.Rule:
+        """Return the rule that goes on in the place of another one."""
+        if not isinstance(rule, adaptive.AdditiveIncrease):
+            return self.start(rule.settled)
+        rule.change(**self._numbers())
+        return rule
+
+    def _numbers(self) -> dict[str, Any]:
+        threshold = math.inf if self.latency_threshold is None else self.latency_threshold
+        return {
+            "least": self.min,
+            "most": self.max,
+            "backoff": self.backoff,
+            "threshold": threshold,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,11 +100,19 @@ class Gradient:
         _check_bounds(self)
         _check_tolerance(self.tolerance)
 
-    def start(self) -> adaptive.Rule:
-        """Return the rule at work."""
-        return adaptive.Gradient(
-            initial=self.initial, least=self.min, most=self.max, tolerance=self.tolerance
-        )
+    def start(self, initial: int | None = None) -> adaptive.Rule:
+        """Return the rule at work, from a limit that it has already, if there is one."""
+        return adaptive.Gradient(initial=_within(self, initial), **self._numbers())
+
+    def follow(self, rule: adaptive.Rule) -> adaptive.Rule:
+        """Return the rule that goes on in the place of another one."""
+        if not isinstance(rule, adaptive.Gradient):
+            return self.start(rule.settled)
+        rule.change(**self._numbers())
+        return rule
+
+    def _numbers(self) -> dict[str, Any]:
+        return {"least": self.min, "most": self.max, "tolerance": self.tolerance}
 
 
 AdaptiveLimit: TypeAlias = AIMD | Gradient
@@ -106,6 +124,10 @@ def slots(argument: str, value: Any) -> int:
     if count(argument, value) > MOST_SLOTS:
         raise wrong(argument, value, f"at most {MOST_SLOTS:,}: more than that is no limit")
     return value  # type: ignore[no-any-return]
+
+
+def _within(limit: AdaptiveLimit, initial: int | None) -> int:
+    return limit.initial if initial is None else min(max(initial, limit.min), limit.max)
 
 
 def _check_bounds(limit: AdaptiveLimit) -> None:

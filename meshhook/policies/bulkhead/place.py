@@ -60,6 +60,27 @@ class Place:
         self.slots.settle()
         return old
 
+    def change(self, settings: BulkheadSettings, limit: int) -> tuple[int, int]:
+        """Go by other settings; return the limit before and now.
+
+        ``limit`` is the fixed one, if it is fixed: an adaptive one goes on from where it is.
+        """
+        slots = self.slots
+        with self._lock:
+            old = slots.limit
+            if settings.limit is None:
+                self._rule, new = None, limit
+            elif self._rule is None:
+                self._rule = settings.limit.start(old)
+                new = self._rule.limit
+            else:
+                self._rule = settings.limit.follow(self._rule)
+                new = self._rule.limit
+            slots.newest_first = settings.order == "lifo"
+            slots.set_limit(new)
+        slots.settle()
+        return old, new
+
     def restart(self, settings: BulkheadSettings) -> None:
         """Begin again with the limit that was set; who holds a slot keeps it."""
         with self._lock:

@@ -11,9 +11,10 @@ import math
 import threading
 import time
 from collections.abc import Awaitable, Callable, Hashable
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any, ClassVar, ParamSpec, Self, TypeVar
 
 from meshhook import blocks, events, guard
+from meshhook.changes import OF_KEYS
 from meshhook.errors import BulkheadFullError, ConfigurationError
 from meshhook.family import Family
 from meshhook.judges import OUR_OWN
@@ -43,6 +44,7 @@ class Bulkhead(Policy):
     """
 
     kind = "bulkhead"
+    fixed: ClassVar = {"key": OF_KEYS}
     settings: BulkheadSettings
 
     def __init__(self, settings: BulkheadSettings, registry: Registry) -> None:
@@ -84,14 +86,37 @@ class Bulkhead(Policy):
             made = self._make_place()
             with self._lock:
                 self._single = self._single or made
+                self._welcome(self._single)
         return self._single
 
     def _make_place(self) -> Place:
         return Place(self.settings, self._limit)
 
     def _welcome(self, place: Place) -> None:
-        """Give a key that joins the family the limit that was set since its place was made."""
-        place.resize(self._limit)
+        """Bring a new place up to what was set since it was made."""
+        place.change(self.settings, self._limit)
+
+    def _adapt(self, new: BulkheadSettings) -> Callable[[], object]:
+        """Go by other numbers. Who has a slot keeps it, and who waits for one his place.
+
+        A limit that was changed by hand stays, unless the one of the settings is another now.
+        """
+        old, self.settings = self.settings, new
+        self.is_adaptive = new.limit is not None
+        before = self._limit
+        if (new.max_concurrent, new.limit) != (old.max_concurrent, old.limit):
+            self._limit = new.max_concurrent
+        limits = before, self._limit
+        if self._family is None:
+            with self._lock:
+                place = self._single
+            if place is not None:
+                limits = place.change(new, self._limit)
+        else:
+            self._family.resize(new.max_keys)
+            for place in self._family.all_members():
+                place.change(new, self._limit)
+        return lambda: self._tell(*limits, "settings")
 
     def _say_farewell(self, place: Place) -> None:
         """Keep what the slots of a key have counted that makes room for another."""

@@ -23,9 +23,10 @@ async def obtain(bulkhead: Bulkhead, place: Place, turn: Turn, runtime: Runtime)
     slots = place.slots
     if slots.take(turn):
         return
-    if not bulkhead.settings.waits:
+    settings = bulkhead.settings  # once, for others may come in their place at any time
+    if not settings.waits:
         raise bulkhead.refusal(place, "full")
-    most = bulkhead.settings.max_queue
+    most = settings.max_queue
     if most is None:
         most = slots.limit
     left = remaining()
@@ -39,12 +40,12 @@ async def obtain(bulkhead: Bulkhead, place: Place, turn: Turn, runtime: Runtime)
     if not slots.join(turn, waiter.wake, most):
         raise bulkhead.refusal(place, "queue_full")
     try:
-        await waiter.wait(min(bulkhead.settings.max_wait, math.inf if left is None else left))
+        await waiter.wait(min(settings.max_wait, math.inf if left is None else left))
     except BaseException:
         place.tally.abandoned += 1
         raise
     if not slots.leave(turn):
-        raise bulkhead.refusal(place, _why(bulkhead.settings.max_wait, left))
+        raise bulkhead.refusal(place, _why(settings.max_wait, left))
     place.tally.waited += 1
 
 

@@ -19,7 +19,7 @@ from itertools import takewhile
 from typing import NamedTuple, cast
 
 from meshhook.rules.gcra import CLOSED, Gcra
-from meshhook.rules.rates import OneRate, Rate, Rule, Together
+from meshhook.rules.rates import OneRate, Rate, Rule, Together, carry_over
 
 SECOND = 1_000_000
 _SHORTEST_SLEEP = 1_000
@@ -75,11 +75,12 @@ class Limiter:
     """One limit. Safe to share between threads and tasks."""
 
     __slots__ = (
-        "_algorithm",
         "_longest",
         "_passed",
+        "_paused_until",
         "_queued",
         "_rules",
+        "algorithm",
         "gate",
         "lock",
         "rates",
@@ -90,12 +91,13 @@ class Limiter:
     )
 
     def __init__(self, algorithm: type[OneRate], rates: tuple[Rate, ...]) -> None:
-        self._algorithm = algorithm
+        self._paused_until = 0
         self._passed = 0
         """How much time has passed that the clock does not show, for a test has it in hand."""
         self.touched = True
         self.users = 0
-        self.rates = rates  # written under lock, as all that follows
+        self.algorithm = algorithm  # written under lock, as all that follows
+        self.rates = rates
         self.waiting: dict[Turn, None] = {}
         self.gate: Gcra = CLOSED
         """What a driver may start calls with by itself: the rule, as long as nobody waits."""
@@ -151,7 +153,8 @@ class Limiter:
 
     def _begin_anew(self, now: int) -> None:
         self.rule.close()
-        self._set_rules([self._algorithm(rate, now) for rate in self.rates])
+        self._paused_until = 0
+        self._set_rules([self.algorithm(rate, now) for rate in self.rates])
         self._longest = self._full()
 
     def ask(
@@ -193,7 +196,7 @@ class Limiter:
             standing = self._look(now, turn.cost, self._before(turn))
             turn.has_started = not standing.wait and self.rule.start(now, turn.cost)
             turn.due = now + standing.wait
-            if not turn.has_started and turn.due <= turn.latest:
+            if not turn.has_started and turn.due <= turn.latest and self._fits(turn):
                 return None
             self._dequeue(turn)
         self._wake_first(now)
@@ -248,13 +251,19 @@ class Limiter:
                 first = self._first()
                 if first is None or now + self.rule.wait(now, first.cost) >= first.due:
                     return
-                first.is_woken = True
-                wake = first.wake
-            if wake is None or wake():
+            if self._wake(first):
                 return
-            # His event loop has been closed.
-            with self.lock:
-                self._dequeue(first)
+
+    def _wake(self, turn: Turn) -> bool:
+        """Have who waits look again; False if his event loop has been closed: he is out then."""
+        with self.lock:
+            turn.is_woken = True
+            wake = turn.wake
+        if wake is None or wake():
+            return True
+        with self.lock:
+            self._dequeue(turn)
+        return False
 
     def _before(self, turn: Turn) -> int:
         """Return what those before ``turn`` cost together."""
@@ -284,19 +293,43 @@ class Limiter:
     def pause(self, duration: int) -> None:
         """Let no call start for so long. Who waits finds out when he looks again."""
         with self.lock:
-            self.rule.pause(self._now() + duration)
+            until = self._now() + duration
+            self._paused_until = max(self._paused_until, until)
+            self.rule.pause(until)
             self._longest = max(self._longest, duration + self._full())
 
-    def change(self, rates: tuple[Rate, ...]) -> None:
-        """Go on with as many other rates; what has started counts on."""
+    def change(self, algorithm: type[OneRate], rates: tuple[Rate, ...]) -> None:
+        """Go on with other rates; what has started counts on, and a pause ends when it would.
+
+        Who waits for more than may start at once now is woken, to be refused.
+        """
         with self.lock:
             now = self._now()
-            self.rates = rates
-            self._set_rules(
-                [rule.change(rate, now) for rule, rate in zip(self._rules, rates, strict=True)]
-            )
+            rules = self._carried_over(algorithm, rates, now)
+            self.algorithm, self.rates = algorithm, rates
+            self._set_rules(rules)
             self._longest = max(self.rule.reset_after(now), self._full())
+            misfits = [turn for turn in self.waiting if not self._fits(turn)]
+        for turn in misfits:
+            self._wake(turn)
         self._wake_first(now)
+
+    def _carried_over(
+        self, algorithm: type[OneRate], rates: tuple[Rate, ...], now: int
+    ) -> list[OneRate]:
+        is_paused = now < self._paused_until
+        is_alike = algorithm is self.algorithm and len(rates) == len(self.rates)
+        if is_alike and not is_paused:
+            return [rule.change(rate, now) for rule, rate in zip(self._rules, rates, strict=True)]
+        rules = carry_over(self._rules, algorithm, rates, now)
+        if is_paused:
+            # The pause is no debt, which would be longer or shorter by another rate.
+            for rule in rules:
+                rule.pause(self._paused_until)
+        return rules
+
+    def _fits(self, turn: Turn) -> bool:
+        return turn.cost <= min(rate.burst for rate in self.rates)
 
     def reset(self) -> None:
         """Forget what has started. Who waits starts as soon as he may now."""

@@ -10,9 +10,10 @@ import contextlib
 import math
 import time
 from collections.abc import Awaitable, Callable, Hashable, Iterator
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from meshhook import events, guard
+from meshhook.changes import OF_KEYS, nothing_to_tell
 from meshhook.deadline import current, in_force
 from meshhook.errors import ConfigurationError, RateLimitedError
 from meshhook.family import Family
@@ -26,6 +27,7 @@ from meshhook.policies.rate_limit.waiting import wait_for_turn
 from meshhook.policy import Policy
 from meshhook.registry import Registry
 from meshhook.rules.gcra import Gcra
+from meshhook.rules.rates import Rate
 from meshhook.runtime.aio import ASYNCIO
 from meshhook.runtime.blocking import BLOCKING, run_blocking
 from meshhook.settings import Duration, count, duration, wrong
@@ -41,6 +43,7 @@ class RateLimit(Policy):
     """
 
     kind = "rate_limit"
+    fixed: ClassVar = {"key": OF_KEYS}
     settings: RateLimitSettings
 
     def __init__(self, settings: RateLimitSettings, registry: Registry) -> None:
@@ -49,7 +52,7 @@ class RateLimit(Policy):
         self._rates = settings.rates
         self._text = as_text(settings.rates)
         self._paused_until = 0.0
-        self._max_wait = round(min(settings.max_wait * SECOND, _FOREVER))
+        self._max_wait = _longest_wait(settings)
         self._limiter = self._make_limiter()
         self._family: Family[Limiter] | None = None
         if settings.key is not None:
@@ -73,8 +76,9 @@ class RateLimit(Policy):
 
     def _welcome(self, limiter: Limiter) -> None:
         """Bring a limit that joins the family up to what was said since it was made."""
-        if limiter.rates is not self._rates:
-            limiter.change(self._rates)
+        rule, rates = self.settings.rule, self._rates
+        if limiter.rates is not rates or limiter.algorithm is not rule:
+            limiter.change(rule, rates)
         left = self._paused_until - time.monotonic()
         if left > 0:
             limiter.pause(_in_microseconds(left))
@@ -360,13 +364,33 @@ class RateLimit(Policy):
                 f"rate={rate!r} is not as many rates as {self._text!r}, so what has started cannot "
                 "count on: give as many, or make another limit"
             )
+        self._set_rates(rates)()
+
+    def _set_rates(self, rates: tuple[Rate, ...]) -> Callable[[], None]:
+        """Change all limits; return what tells of it."""
         old, self._rates, self._text = self._text, rates, as_text(rates)
         for limiter in self._all_limiters():
-            limiter.change(rates)
-        if old != self._text and events.wanted(events.RateChanged):
-            events.emit(
-                events.RateChanged(policy=self.kind, name=self.name, old=old, new=self._text)
-            )
+            limiter.change(self.settings.rule, rates)
+        new = self._text
+
+        def tell() -> None:
+            if old != new and events.wanted(events.RateChanged):
+                events.emit(events.RateChanged(policy=self.kind, name=self.name, old=old, new=new))
+
+        return tell
+
+    def _adapt(self, new: RateLimitSettings) -> Callable[[], object]:
+        """Go by other rates; what has started counts on, and who waits keeps his place.
+
+        A rate that was changed by hand stays, unless the one of the settings is another now.
+        """
+        old, self.settings = self.settings, new
+        self._max_wait = _longest_wait(new)
+        if self._family is not None:
+            self._family.resize(new.max_keys)
+        if (new.rates, new.algorithm) == (old.rates, old.algorithm):
+            return nothing_to_tell
+        return self._set_rates(new.rates)
 
     def reset(self) -> None:
         """Forget what has started, and all pauses; counters since the start are kept."""
@@ -406,6 +430,10 @@ class RateLimit(Policy):
         elif self.settings.max_wait:
             said += f", waits up to {short(self.settings.max_wait)} s"
         return f"{said})"
+
+
+def _longest_wait(settings: RateLimitSettings) -> int:
+    return round(min(settings.max_wait * SECOND, _FOREVER))
 
 
 def _in_microseconds(seconds: float) -> int:
