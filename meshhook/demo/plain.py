@@ -25,6 +25,8 @@ class PlainView:
             f"A flaky service (process {scene.service.pid}, port {scene.service.port}), threads "
             f"and tasks that call it, records in {scene.store}; {scene.seconds:g} s"
         )
+        if scene.dashboard:
+            self._line(f"Dashboard: {scene.dashboard}")
 
     def frame(self, scene: Scene) -> None:
         """Say what has happened, and once a second how things are going."""

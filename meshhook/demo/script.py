@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Protocol
 
 from meshhook.demo.calls import Calls
+from meshhook.demo.dashboard import open_dashboard
 from meshhook.demo.journal import Journal
 from meshhook.demo.policies import Policies, demo_policies
 from meshhook.demo.processes import DemoError, ServiceProcess
@@ -77,9 +78,12 @@ def play(
     choice: str,
     view: View,
     make_policies: Callable[[Store, float, float], Policies] = demo_policies,
+    *,
+    dashboard: bool = False,
 ) -> Report:
     """Play all acts against the store of that choice, and report.
 
+    With ``dashboard``, a page shows the policies while it is played.
     Ctrl-C (or SIGTERM) ends the play early; the report covers what there was. Raises DemoError when
     it cannot be played. Whatever was started is ended, however this is left.
     """
@@ -87,6 +91,7 @@ def play(
         stack.enter_context(_terminate_like_interrupt())
         store = stack.enter_context(open_store(choice))
         policies = make_policies(store, plan.limit, plan.reset_timeout)
+        page = stack.enter_context(open_dashboard(policies.registry)) if dashboard else None
         service = stack.enter_context(ServiceProcess())
         journal = stack.enter_context(Journal())
         calls = Calls(service.port, policies, journal)
@@ -99,6 +104,7 @@ def play(
             journal=journal,
             service=service,
             calls=calls,
+            dashboard=page,
         )
         interrupted = False
         try:

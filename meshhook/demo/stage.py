@@ -71,6 +71,8 @@ class Scene:
     journal: Journal
     service: ServiceProcess
     calls: Calls
+    dashboard: str | None = None
+    """The address of the page that shows the policies, if there is one."""
     number: int = 0
     at: float = 0.0
     notes: list[Note] = dataclasses.field(default_factory=list)

@@ -71,11 +71,13 @@ class TableView:
 def draw(scene: Scene, width: int, height: int) -> RenderableType:
     """Draw the scene so that it fits a terminal of that size; 80 x 24 is enough."""
     promises = _promises(scene, short=height < _ROOM_FOR_PROMISES)
-    taken = _LINES_BUT_NOTES + len(promises.plain.splitlines())
+    page = [Text.assemble("dashboard ", (scene.dashboard, "underline"))] if scene.dashboard else []
+    taken = _LINES_BUT_NOTES + len(page) + len(promises.plain.splitlines())
     room = max(_FEWEST_NOTES, min(height - taken, _MOST_NOTES))
     return Group(
         _acts(scene),
         _progress(scene),
+        *page,
         Text(),
         _policies(scene, details=width >= _ROOM_FOR_DETAILS),
         Text(),

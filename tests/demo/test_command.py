@@ -46,7 +46,7 @@ def test_arguments_that_make_no_sense_are_refused(
 def played(monkeypatch: pytest.MonkeyPatch, *orders: str, interrupted: bool = False) -> None:
     """Let the demo end at once with charges for ``orders``."""
 
-    def play(plan: Any, choice: str, view: Any) -> Any:
+    def play(plan: Any, choice: str, view: Any, *, dashboard: bool) -> Any:
         with quiet_scene() as scene:
             write_charges(scene, *orders)
             scene.update(0.0)
@@ -129,7 +129,7 @@ def test_a_terminal_that_cannot_show_the_table_gets_lines(
 def test_ctrl_c_before_the_play_is_an_interruption_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whenever Ctrl-C comes, the code is 130."""
 
-    def play(*_: Any) -> None:
+    def play(*_: Any, **_options: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(script, "play", play)
@@ -141,7 +141,7 @@ def test_a_reader_that_went_away_is_no_traceback(
 ) -> None:
     """``meshhook demo | head`` ends quietly, with the code of a demo that was not played out."""
 
-    def play(*_: Any) -> None:
+    def play(*_: Any, **_options: Any) -> None:
         raise BrokenPipeError
 
     monkeypatch.setattr(script, "play", play)
