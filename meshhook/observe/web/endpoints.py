@@ -18,6 +18,7 @@ from importlib.util import find_spec
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
+from meshhook import forks
 from meshhook.errors import ConfigurationError
 from meshhook.events import Event, event_name
 from meshhook.health import Status
@@ -98,12 +99,17 @@ class Endpoints:
         self.feed = Feed()
         self.control = Control(self.registry)
         self.snapshots = Snapshots(self.registry, self.control)
-        self._lock = threading.RLock()
-        self._streams: set[Conversation] = set()  # guarded by _lock
+        self.renew_locks()
         self._changes: tuple[tuple[int | None, int], bytes] = (None, 0), b""
         self._lines: dict[int, bytes] = {}
         self.closing = threading.Event()
         self.feed.start()
+        forks.enrol(self)
+
+    def renew_locks(self) -> None:
+        """Make the lock anew, in a forked child, which has none of the clients."""
+        self._lock = threading.RLock()
+        self._streams: set[Conversation] = set()  # guarded by _lock
 
     def close(self) -> None:
         """End all streams, and stop to listen. What is asked for later is answered still."""
@@ -323,9 +329,14 @@ class _Table:
     def __init__(self, fleet: Any, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._fleet = fleet
         self._monotonic = monotonic
-        self._lock = threading.RLock()
         self._table: dict[str, Any] = {}
         self._until = -math.inf
+        self.renew_locks()
+        forks.enrol(self)
+
+    def renew_locks(self) -> None:
+        """Make the lock anew, in a forked child."""
+        self._lock = threading.RLock()
 
     def read(self) -> dict[str, Any]:
         """Return the table, a second old at most."""

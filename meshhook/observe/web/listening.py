@@ -90,7 +90,11 @@ class Handler(WSGIRequestHandler):
         if len(self.raw_requestline) > 65536:  # noqa: PLR2004 - as the base has it
             self.requestline = self.request_version = self.command = ""
             self.send_error(414)
-        elif self.raw_requestline and self.parse_request():
+        elif not self.raw_requestline or not self.parse_request():
+            return
+        elif self.request_version == "HTTP/0.9":
+            self.send_error(505)  # its answers have no headers, so nothing would protect them
+        else:
             read, written = cast("Any", self.rfile), cast("Any", self.wfile)
             _Answering(read, written, io.StringIO(), self.get_environ(), multithread=True).run(
                 self.server.endpoints
@@ -105,6 +109,7 @@ class Handler(WSGIRequestHandler):
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Answer that the request is none, without repeating it."""
         self.close_connection = True
+        self.request_version = "HTTP/1.0"  # whatever it was, the answer has headers
         answer = refused(code, "this is no request that can be read")
         self.send_response(code)
         for name, value in answer.all_headers():
