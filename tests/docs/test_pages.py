@@ -17,6 +17,7 @@ from meshhook.budgets import RetryBudgetStats
 from meshhook.composition.lint import RULES
 from meshhook.composition.resilient import PLACES
 from meshhook.observe.logging import log_events
+from meshhook.observe.opentelemetry import instrument
 from meshhook.policies.chaos.stats import ChaosStats
 from meshhook.policies.circuit_breaker.stats import BreakerStats, Latency, WindowStats
 from meshhook.policies.fallback.stats import FallbackStats
@@ -238,14 +239,16 @@ def test_the_two_tables_of_costs_agree() -> None:
     assert table(section(readme, "How fast")) == [[what, *rest] for what, _, *rest in rows]
 
 
-PUBLIC = [*mh.__all__, "log_events"]
+ELSEWHERE: dict[str, Any] = {"log_events": log_events, "instrument": instrument}
+"""What is public and has its home in a module of its own."""
+PUBLIC = [*mh.__all__, *ELSEWHERE]
 
 
 def public(name: str) -> Any:
     """Return what a name of the reference stands for."""
     if name in mh.testing.__all__:
         return getattr(mh.testing, name)
-    return log_events if name == "log_events" else getattr(mh, name)
+    return ELSEWHERE[name] if name in ELSEWHERE else getattr(mh, name)
 
 
 @pytest.mark.parametrize("name", PUBLIC)
