@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-COMMANDS = ("demo", "explain", "top", "policies", "events", "health", "act", "completion")
+COMMANDS = ("demo", "explain", "top", "policies", "events", "health", "act", "config", "completion")
 """In the order of the help: the modules of :mod:`meshhook.commands` that are commands."""
 
 INTERRUPTED = 130

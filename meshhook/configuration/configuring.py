@@ -12,6 +12,7 @@ from meshhook import events
 from meshhook.configuration.installing import Installation, pending
 from meshhook.configuration.layers import Layers
 from meshhook.configuration.loading import load
+from meshhook.configuration.problems import Problems
 from meshhook.configuration.shape import At
 from meshhook.configuration.sources import File, Readable, SourceLike, sources_of
 from meshhook.errors import ConfigurationError
@@ -90,10 +91,11 @@ class Configuration:
         accepted = self._accepted()
         number = next(_numbers)
         variables = os.environ if self._environment else {}
-        contents, budgets = load(self._sources, variables, self._profile, self.registry)
-        layers = Layers(contents, number, self)
-        installation = Installation(self.registry, layers, budgets.made)
-        installation.check(accepted)
+        problems = Problems()
+        contents, budgets = load(self._sources, variables, self._profile, self.registry, problems)
+        installation = Installation(self.registry, Layers(contents, number, self), budgets.made)
+        installation.check(accepted, problems)
+        problems.raise_if_any()
         return installation.install()
 
     def _accepted(self) -> frozenset[At] | None:

@@ -19,6 +19,7 @@ from meshhook.configuration.layers import Layers
 from meshhook.configuration.loading import BUDGET
 from meshhook.configuration.problems import Problem, Problems, unknown
 from meshhook.configuration.shape import At
+from meshhook.errors import ConfigurationError
 from meshhook.recipes import Recipe
 from meshhook.registry import Registry
 
@@ -48,31 +49,35 @@ class Installation:
         self._planned: dict[int, tuple[Any, Recipe | None]] = {}
         self._changes: list[changes.Change] = []
 
-    def check(self, accepted: frozenset[At] | None) -> None:
-        """Raise ConfigurationError if anything does not fit; names, but for those ``accepted``.
+    def check(self, accepted: frozenset[At] | None, problems: Problems) -> None:
+        """Add to ``problems`` whatever does not fit; names too, but for those ``accepted``.
 
         With None any name will do, for its policy may be made later.
         """
-        problems = Problems()
         unknown_names = pending(self._registry, self._layers, self._new_budgets)
         for at, problem in unknown_names.items():
             if accepted is not None and at not in accepted:
                 problems.append(problem)
         problems += ambiguous(self._registry, self._layers)
-        for name, budget in self._new_budgets.items():
-            self._plan_one(budget, name, problems)
-        self._plan(self._unplanned(), problems)
+        if not problems:
+            for name, budget in self._new_budgets.items():
+                self._plan_one(budget, name, problems)
+            self._plan(self._unplanned(), problems)
+
+    def changed(self) -> list[Any]:
+        """Return the policies that would get other settings."""
+        return [policy for policy, _ in self._changes]
 
     def install(self) -> int:
         """Make the change; return how many policies have got other settings."""
         with _lock:
             for tries in itertools.count():
-                self._plan(self._unplanned(), Problems())
+                self._plan_more()
                 with guard.lock, self._registry._lock:
                     rest = self._unplanned()
                     if rest and tries < _TRIES:
                         continue
-                    self._plan(rest, Problems())
+                    self._plan_more()
                     before: Any = self._registry._layers
                     if before is not None and before.number > self._layers.number:
                         return 0  # what was read later is there already
@@ -108,8 +113,17 @@ class Installation:
         begun = len(self._changes)
         for entry in entries:
             self._plan_one(entry, entry._name, problems)
+        if not problems:
+            try:
+                changes.check(self._changes[begun:])
+            except ConfigurationError as error:
+                problems.add(str(error))
+
+    def _plan_more(self) -> None:
+        """Look at the policies that have turned up. Raises ConfigurationError."""
+        problems = Problems()
+        self._plan(self._unplanned(), problems)
         problems.raise_if_any()
-        changes.check(self._changes[begun:])
 
     def _plan_one(self, entry: Any, name: str, problems: Problems) -> None:
         recipe = entry.recipe

@@ -10,7 +10,7 @@ from meshhook.budgets import RetryBudget
 from meshhook.configuration import environment
 from meshhook.configuration.problems import Place, Problems, unknown
 from meshhook.configuration.shape import At, Contents
-from meshhook.configuration.sources import Document, Readable
+from meshhook.configuration.sources import Readable
 from meshhook.errors import ConfigurationError
 from meshhook.registry import Registry
 
@@ -67,27 +67,19 @@ def load(
     variables: Mapping[str, str],
     profile: str | None,
     registry: Registry,
+    problems: Problems,
 ) -> tuple[Contents, Budgets]:
-    """Read all sources. Raises ConfigurationError that tells of all that is wrong."""
+    """Read all sources, and add to ``problems`` whatever is wrong with them."""
     found = Budgets(registry)
-    contents = Contents(found.find)
-    for document in _read(sources):
-        contents.add(document)
+    contents = Contents(found.find, problems)
+    for source in sources:
+        try:
+            contents.add(source.read())
+        except ConfigurationError as error:
+            problems.add(str(error))
     environment.add_environment(contents, variables)
     if profile is not None:
         contents.set_profile(profile, Place(Argument(), ("profile",)))
     contents.check_profiles()
     found.check(contents)
-    contents.problems.raise_if_any()
     return contents, found
-
-
-def _read(sources: Sequence[Readable]) -> list[Document]:
-    problems, documents = Problems(), []
-    for source in sources:
-        try:
-            documents.append(source.read())
-        except ConfigurationError as error:
-            problems.add(str(error))
-    problems.raise_if_any()
-    return documents

@@ -47,14 +47,14 @@ class At(NamedTuple):
 class Contents:
     """What is in some documents, the later over the earlier."""
 
-    def __init__(self, budget_of: Callable[[str, Place], Any]) -> None:
+    def __init__(self, budget_of: Callable[[str, Place], Any], problems: Problems) -> None:
         self.settings: dict[At, dict[str, Setting]] = {}
         self.places: dict[At, Place] = {}
         """Where each policy is named, whether anything is set for it or not."""
         self.profile: Setting | None = None
         self.profiles: set[str] = set()
         self.profile_of: dict[At, Setting] = {}
-        self.problems = Problems()
+        self.problems = problems
         self._budget_of = budget_of
 
     def add(self, document: Document) -> None:
