@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import defaultdict
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from meshhook import forks
 from meshhook.events import Event
@@ -22,7 +22,8 @@ MOST_REASONS = 20
 """Reasons beyond these are counted together, as ``other``."""
 
 
-class Summary(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Summary:
     """What happened to one policy in the last ``seconds``: how often, and for which reasons."""
 
     kind: type[Event]

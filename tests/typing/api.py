@@ -12,6 +12,7 @@ from typing import Any, assert_type
 import meshhook as mh
 from meshhook.events import CircuitChanged, Event, Subscription
 from meshhook.observe.logging import log_events
+from meshhook.observe.opentelemetry import Instrumentation, instrument
 from meshhook.observe.web.asgi import AsgiApp
 from meshhook.observe.web.exchange import Request
 from meshhook.observe.web.server import Server
@@ -451,6 +452,12 @@ def use_the_rest(registry: mh.Registry, error: mh.CircuitOpenError, late: mh.Tim
     assert_type(error.last_failure, str | None)
     assert_type(late.timeout, float | None)
     assert_type(log_events(), Subscription)
+    assert_type(log_events(summary_every="30s"), Subscription)
+    log_events(summary_every=[])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    with instrument(attributes={"shop.shard": "a"}, buckets=(0.1, 1)) as instrumentation:
+        assert_type(instrumentation, Instrumentation)
+    assert_type(instrument(mh.registry, metrics=False, max_series=100), Instrumentation)
+    instrument(meter_provider="p")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
     def listener(event: CircuitChanged) -> None:
         assert_type(event.new, str)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
 from meshhook.errors import ConfigurationError
 from meshhook.observe.catalogue import DEFINITIONS
@@ -13,10 +13,15 @@ from meshhook.observe.metrics import MAX_SERIES, check_buckets
 from meshhook.registry import Registry
 from meshhook.settings import count, flag, wrong
 
-if TYPE_CHECKING:
-    from opentelemetry.metrics import MeterProvider
-
 _LABELS: Final = {label for each in DEFINITIONS for label in each.labels} | {"le", "quantile"}
+"""What metrics have of their own."""
+
+
+class MeterProvider(Protocol):
+    """What ``opentelemetry.metrics.MeterProvider`` is to those who do not have it."""
+
+    def get_meter(self, name: str, version: str | None = None) -> Any:
+        """Return a meter."""
 
 
 class Instrumentation:

@@ -30,11 +30,22 @@ from meshhook.settings import wrong
 
 QUANTILES: Final = (0.5, 0.95, 0.99)
 
+_TIMED = ("policy", "name")
+_NAME = DURATION.name
 DURATIONS: Final = (
-    DURATION._replace(name=f"{DURATION.name}.count", kind="counter", unit=""),
-    DURATION._replace(name=f"{DURATION.name}.sum", kind="counter"),
-    DURATION._replace(name=f"{DURATION.name}.bucket", kind="counter", unit=""),
-    DURATION._replace(name=f"{DURATION.name}.quantile", kind="gauge", across="max"),
+    Definition(f"{_NAME}.count", "counter", _TIMED, f"Calls that were timed. {DURATION.help}"),
+    Definition(f"{_NAME}.sum", "counter", _TIMED, "How long they took together.", "s"),
+    Definition(
+        f"{_NAME}.bucket", "counter", (*_TIMED, "le"), "Those that took so many seconds at most."
+    ),
+    Definition(
+        f"{_NAME}.quantile",
+        "gauge",
+        (*_TIMED, "quantile"),
+        "How long such a share of them took at most, since the start.",
+        "s",
+        "max",
+    ),
 )
 """No instrument of OpenTelemetry observes a histogram, so its numbers are told one by one."""
 
@@ -150,8 +161,8 @@ def _histograms(samples: Iterable[metrics.HistogramSample], told: Told) -> Itera
                 le = "+Inf" if end == math.inf else f"{end:g}"
                 yield bucket, {**labels, "le": le}, number
         sketch = sketches.get((labels["policy"], labels["name"]))
-        for share in QUANTILES if sketch is not None else ():
-            seconds = sketch.quantile(share)
+        for share in QUANTILES:
+            seconds = None if sketch is None else sketch.quantile(share)
             if seconds is not None:
                 yield quantile, {**labels, "quantile": f"{share:g}"}, seconds
 
