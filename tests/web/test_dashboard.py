@@ -533,7 +533,7 @@ def test_all_events_are_folded_and_dropped_ones_told(own: Shop, visit: Callable[
 
 @pytest.mark.fault
 def test_200_policies_and_1000_events_a_second_are_smooth(
-    own: Shop, visit: Callable[..., Tab]
+    own: Shop, visit: Callable[..., Tab], browser: Any
 ) -> None:
     """Frames come in time, no task holds the page up, and most of the time it does nothing."""
     assert own.tell("storm", "200", "1000") > 200
@@ -543,52 +543,75 @@ def test_200_policies_and_1000_events_a_second_are_smooth(
     page.wait_for_selector("body[data-link=live]")
     assert eventually(lambda: page.locator(".tile").count() > 200)
     assert own.tell("rates") > 800
-    session = page.context.new_cdp_session(page)
-    session.send("Performance.enable")
-    # What else this machine does makes frames late, too: one good run of three is proof.
     runs = []
-    for _ in range(3):
-        runs.append(_measure(page, session))
+    for _ in range(5):
+        runs.append(_measure(browser, page))
         if runs[-1]["p95"] < 34 and runs[-1]["longest"] < 100:
             break
-    assert runs[-1]["p95"] < 34, runs
-    assert runs[-1]["longest"] < 100, runs
-    assert min(each["busy"] for each in runs) < 0.5, runs
+    # What else a machine does makes frames late, too, but costs the page itself nothing.
+    assert max(each["longest_cpu"] for each in runs) < 100, runs
+    assert min(each["busy"] for each in runs) < 0.4, runs
+    if os.getloadavg()[0] < 2 * (os.cpu_count() or 1):
+        assert runs[-1]["p95"] < 34, runs
+        assert runs[-1]["longest"] < 100, runs
 
 
-def _measure(page: Any, session: Any) -> dict[str, float]:
-    def spent() -> dict[str, float]:
-        told = session.send("Performance.getMetrics")["metrics"]
-        return {each["name"]: each["value"] for each in told}
+SECONDS = 4.0
+_FRAMES = """(seconds) => new Promise((resolve) => {
+    const frames = [];
+    const tasks = [];
+    const observer = new PerformanceObserver((list) =>
+        tasks.push(...list.getEntries().map((each) => each.duration)));
+    observer.observe({ type: "longtask" });
+    let last = performance.now();
+    const end = last + seconds * 1000;
+    requestAnimationFrame(function next(now) {
+        frames.push(now - last);
+        last = now;
+        if (now < end) requestAnimationFrame(next);
+        else resolve([frames.slice(1), tasks]);
+    });
+})"""
 
-    before = spent()
-    frames, tasks = page.evaluate(
-        """() => new Promise((resolve) => {
-            const frames = [];
-            const tasks = [];
-            const observer = new PerformanceObserver((list) =>
-                tasks.push(...list.getEntries().map((each) => each.duration)));
-            observer.observe({ type: "longtask" });
-            let last = performance.now();
-            const end = last + 4000;
-            requestAnimationFrame(function next(now) {
-                frames.push(now - last);
-                last = now;
-                if (now < end) requestAnimationFrame(next);
-                else resolve([frames.slice(1), tasks]);
-            });
-        })"""
-    )
-    after = spent()
+
+def _measure(browser: Any, page: Any) -> dict[str, float]:
+    """Watch the frames, and what each task of the main thread of the page costs, in ms."""
+    session = browser.new_browser_cdp_session()
+    traced: list[Any] = []
+    complete: list[Any] = []
+    # No method of a list: the library sets an attribute of what it calls.
+    session.on("Tracing.dataCollected", lambda told: traced.extend(told["value"]))
+    session.on("Tracing.tracingComplete", lambda told: complete.append(told))
+    categories = {"includedCategories": ["toplevel"]}
+    session.send("Tracing.start", {"traceConfig": categories, "transferMode": "ReportEvents"})
+    frames, tasks = page.evaluate(_FRAMES, SECONDS)
+    session.send("Tracing.end")
+    assert eventually(lambda: page.wait_for_timeout(20) or complete)
+    session.detach()
+    costs = _costs(traced)
     frames.sort()
-    elapsed = after["Timestamp"] - before["Timestamp"]
     return {
         "frames": len(frames),
         "p50": frames[len(frames) // 2],
         "p95": frames[int(len(frames) * 0.95)],
         "longest": max(tasks, default=0.0),
-        "busy": (after["TaskDuration"] - before["TaskDuration"]) / elapsed,
+        "longest_cpu": max(costs),
+        "busy": sum(costs) / 1000 / SECONDS,
     }
+
+
+def _costs(traced: list[Any]) -> list[float]:
+    """Return the CPU time of each task of the busiest main thread that draws a page."""
+    mains: dict[Any, list[float]] = {
+        (each["pid"], each["tid"]): []
+        for each in traced
+        if each["name"] == "thread_name" and each["args"]["name"] == "CrRendererMain"
+    }
+    for each in traced:
+        at = each["pid"], each["tid"]
+        if at in mains and each.get("ph") == "X" and each["name"].endswith("RunTask"):
+            mains[at].append(each.get("tdur", 0) / 1000)
+    return max(mains.values(), key=sum)
 
 
 def test_10000_policies_do_not_kill_the_page(own: Shop, visit: Callable[..., Tab]) -> None:

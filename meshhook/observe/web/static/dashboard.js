@@ -7,7 +7,7 @@ import { count, left, plural, rate, words } from "./format.js";
 import { Grid } from "./grid.js";
 import { Link } from "./link.js";
 import { Model } from "./model.js";
-import { draw, readColours } from "./spark.js";
+import { draw } from "./spark.js";
 import { isNotable, NOTABLE, tell, Timeline } from "./timeline.js";
 
 const FRAME = 8; // milliseconds of a frame that painting tiles may take
@@ -231,14 +231,6 @@ $("lost-retry").addEventListener("click", () => link.open());
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
-function useTheme() {
-  readColours();
-  grid.redraw();
-  drawer.redraw();
-  painted = -1;
-  schedule();
-}
-
 $("theme").addEventListener("click", () => {
   const { dataset } = document.documentElement;
   const isDark = dataset.theme ? dataset.theme === "dark" : dark.matches;
@@ -248,13 +240,7 @@ $("theme").addEventListener("click", () => {
   } catch {
     // Storage is switched off: the choice lasts as long as the page.
   }
-  useTheme();
 });
-dark.addEventListener("change", useTheme);
-new ResizeObserver(() => {
-  grid.redraw();
-  schedule();
-}).observe($("grid"));
 
 /** What sticks below the top has to know how high that is. */
 const bars = new ResizeObserver(() => {
@@ -321,6 +307,5 @@ $("skip").addEventListener("click", (event) => {
   (grid.current ?? $("text")).focus();
 });
 
-readColours();
 route();
 link.open(NOTABLE);

@@ -13,11 +13,17 @@ export function h(tag, attributes = {}, ...children) {
   return made;
 }
 
-/** An icon of the sheet in index.html. */
-export function icon(name, className = "icon") {
+/** An empty drawing, which says nothing to those who only listen. */
+export function drawing(className) {
   const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("class", className);
   svg.setAttribute("aria-hidden", "true");
+  return svg;
+}
+
+/** An icon of the sheet in index.html. */
+export function icon(name) {
+  const svg = drawing("icon");
   const use = document.createElementNS(SVG, "use");
   use.setAttribute("href", `#i-${name}`);
   svg.append(use);

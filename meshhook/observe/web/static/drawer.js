@@ -1,7 +1,7 @@
 // The drawer: everything about one policy, and what may be done to it.
 
 import { Acting } from "./acting.js";
-import { h, icon, put, setIcon } from "./dom.js";
+import { drawing, h, icon, put, setIcon } from "./dom.js";
 import { ago, duration, left, NOTHING, rate, sentence, share, timeOfDay, words } from "./format.js";
 import { figures, foot, iconOf } from "./kinds.js";
 import { paintFoot } from "./grid.js";
@@ -35,7 +35,7 @@ export class Drawer {
     this.condition = h("span");
     this.state = h("span", { class: "state" }, this.stateIcon, this.condition);
     this.since = h("span", { class: "since" });
-    this.canvas = h("canvas", { "aria-hidden": "true" });
+    this.chart = drawing("spark");
     this.top = h("span", { class: "top-of-scale" });
     this.rate = h("b");
     this.figures = h("dl", { class: "figures" });
@@ -53,7 +53,7 @@ export class Drawer {
         this.name,
         h("div", { class: "standing" }, this.state, this.since)),
       this.gone,
-      h("figure", { class: "chart" }, this.canvas, this.top,
+      h("figure", { class: "chart" }, this.chart, this.top,
         h("figcaption", {}, h("span", {}, "2 min ago"),
           h("span", { class: "legend" }, h("i", { class: "all" }), "calls ", h("i", { class: "bad" }), "refused or failed"),
           h("span", {}, this.rate, h("span", { class: "unit" }, "/s")))),
@@ -112,12 +112,8 @@ export class Drawer {
     this.#paintEvents(now);
     if (this.second !== this.model.second) {
       this.second = this.model.second;
-      put(this.top, `${rate(draw(this.canvas, policy.total, policy.bad, this.model.cursor))}/s`);
+      put(this.top, `${rate(draw(this.chart, policy.total, policy.bad, this.model.cursor))}/s`);
     }
-  }
-
-  redraw() {
-    this.second = -1;
   }
 
   #paintHead(policy, now) {

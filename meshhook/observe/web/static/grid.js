@@ -8,13 +8,11 @@ import { draw } from "./spark.js";
 
 const CAP = 500; // tiles at first, and more each time somebody asks
 const BATCH = 40; // tiles made in one frame
-const CALM = 5000; // milliseconds between two orderings by rate
+const CALM = 5000; // milliseconds between two orderings by rate, or two flashes of a tile
 
 const collator = new Intl.Collator("en", { numeric: true });
 const byName = (a, b) => collator.compare(a.name, b.name) || collator.compare(a.kind, b.kind);
-// Rates of one order of magnitude are as good as the same: tiles must not dance.
-const magnitude = (policy) => Math.round(Math.log2(policy.rate + 1));
-const byRate = (a, b) => magnitude(b) - magnitude(a) || byName(a, b);
+const byRate = (a, b) => b.rank - a.rank || byName(a, b);
 const byTrouble = (a, b) => gravity(a) - gravity(b) || byRate(a, b);
 const ORDERS = { name: byName, rate: byRate, trouble: byTrouble };
 
@@ -72,6 +70,7 @@ export class Grid {
   #arrange() {
     const chosen = [...this.model.policies.values()].filter((policy) => this.#matches(policy));
     const order = ORDERS[this.choice.sort];
+    for (const policy of chosen) rank(policy);
     chosen.sort(this.choice.group ? (a, b) => collator.compare(a.kind, b.kind) || order(a, b) : order);
     this.chosen = chosen.length;
     const shown = chosen.slice(0, Math.min(this.cap, this.limit));
@@ -151,14 +150,6 @@ export class Grid {
     return false;
   }
 
-  /** Draw every line anew: the theme or the width is another one. */
-  redraw() {
-    for (const [key, tile] of this.tiles) {
-      tile.drawn = -1;
-      this.model.dirty.add(key);
-    }
-  }
-
   #paint(tile, policy, now) {
     put(tile.rate, rate(policy.rate));
     figures(policy).forEach(({ label, value, tone }, index) => {
@@ -200,6 +191,12 @@ export class Grid {
   }
 }
 
+/** Rates that are about the same have the same rank, and keep it for a while: tiles must not dance. */
+function rank(policy) {
+  const magnitude = Math.log2(policy.rate + 1);
+  if (!(Math.abs(magnitude - policy.rank) < 0.8)) policy.rank = Math.round(magnitude);
+}
+
 /** The nearest of `tiles`, which are in order of distance, in another row and the same column. */
 function below(tiles, from) {
   const row = tiles.find((each) => each.offsetTop !== from.offsetTop)?.offsetTop;
@@ -220,12 +217,16 @@ function paintStanding(tile, policy) {
   const critical = policy.critical ? ", critical" : "";
   const label = `${policy.name}, ${words(policy.kind)}${critical}, ${policy.status}: ${words(policy.condition)}`;
   put(tile.root, label, "aria-label");
-  if (isChange) flash(tile.root);
+  if (isChange) flash(tile);
 }
 
-function flash(element) {
-  element.classList.remove("flash");
-  requestAnimationFrame(() => element.classList.add("flash"));
+/** Draw the eye to a tile; not again and again to one that changes all the time. */
+function flash(tile) {
+  const now = performance.now();
+  if (now - (tile.flashed ?? -CALM) < CALM) return;
+  tile.flashed = now;
+  tile.root.classList.remove("flash");
+  requestAnimationFrame(() => tile.root.classList.add("flash"));
 }
 
 /** Paint the line below the figures, and its bar. */

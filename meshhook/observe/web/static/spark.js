@@ -1,85 +1,74 @@
-// Rates of the last two minutes, drawn on a canvas: all calls, and below them what went wrong.
+// Rates of the last two minutes as a line: all calls, and below them what went wrong.
+//
+// Three paths each, in units of seconds and percent; the browser stretches them, and the style sheet
+// has the colours. A canvas each would be a layer each, which costs more than all the rest.
 
 import { SECONDS } from "./model.js";
 
-const colours = {};
+const SVG = "http://www.w3.org/2000/svg";
+const HEIGHT = 100;
 
-/** Read the colours of the theme anew. */
-export function readColours() {
-  const style = getComputedStyle(document.documentElement);
-  for (const name of ["line", "area", "bad", "grid"]) {
-    // An unregistered property is text; a canvas wants a colour of one theme.
-    colours[name] = resolve(style.getPropertyValue(`--spark-${name}`));
+/** Make the paths in an empty svg element. */
+export function prepare(svg) {
+  svg.setAttribute("viewBox", `0 0 ${SECONDS - 1} ${HEIGHT}`);
+  svg.setAttribute("preserveAspectRatio", "none");
+  for (const part of ["area", "bad", "line"]) {
+    const path = document.createElementNS(SVG, "path");
+    path.setAttribute("class", part);
+    svg.append(path);
   }
 }
 
-function resolve(value) {
-  const probe = document.createElement("i");
-  probe.hidden = true;
-  probe.style.color = value;
-  document.body.append(probe);
-  const colour = getComputedStyle(probe).color;
-  probe.remove();
-  return colour;
-}
-
 /** The next of 1, 2, 5, 10, 20 ...: a scale that does not move with every call. */
-export function scale(most) {
+function scale(most) {
   if (!(most > 1)) return 1;
   const power = 10 ** Math.floor(Math.log10(most));
   return [1, 2, 5, 10].find((each) => each * power >= most) * power;
 }
 
-export function highest(history) {
+function highest(history) {
   let most = 0;
   for (const value of history) if (value > most) most = value;
   return most;
 }
 
-/** Draw; the newest second is at `cursor`. Returns what the top of the canvas stands for. */
-export function draw(canvas, total, bad, cursor) {
-  const density = Math.min(devicePixelRatio || 1, 2);
-  const width = Math.round(canvas.clientWidth * density);
-  const height = Math.round(canvas.clientHeight * density);
-  if (!width || !height) return 1;
-  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-  const pen = canvas.getContext("2d");
-  pen.clearRect(0, 0, width, height);
-  const thick = 1.25 * density;
+/** Draw; the newest second is at `cursor`. Returns what the top stands for. */
+export function draw(svg, total, bad, cursor) {
+  if (!svg.firstChild) prepare(svg);
+  const [area, wrong, line] = svg.children;
   const top = total ? scale(highest(total)) : 1;
-  const x = (age) => width - thick - (age * (width - 2 * thick)) / (SECONDS - 1);
-  const y = (value) => height - thick - (value / top) * (height - 2 * thick);
-  pen.fillStyle = colours.grid;
-  pen.fillRect(0, height - density, width, density);
-  if (!total) return top;
-  pen.lineWidth = thick;
-  pen.lineJoin = "round";
-  area(pen, total, cursor, x, y, height, colours.area, colours.line);
-  if (bad && highest(bad) > 0) area(pen, bad, cursor, x, y, height, colours.bad, colours.bad);
+  const runs = total ? known(total, cursor, top) : [];
+  set(line, runs.map(outline).join(""));
+  set(area, runs.map(closed).join(""));
+  set(wrong, bad && highest(bad) > 0 ? known(bad, cursor, top).map(closed).join("") : "");
   return top;
 }
 
-function area(pen, history, cursor, x, y, height, fill, stroke) {
-  let age = SECONDS - 1;
-  while (age >= 0) {
-    while (age >= 0 && Number.isNaN(at(history, cursor, age))) age -= 1;
-    if (age < 0) return;
-    const line = new Path2D();
-    const begin = age;
-    line.moveTo(x(age), y(at(history, cursor, age)));
-    for (age -= 1; age >= 0 && !Number.isNaN(at(history, cursor, age)); age -= 1) {
-      line.lineTo(x(age), y(at(history, cursor, age)));
-    }
-    const filled = new Path2D(line);
-    filled.lineTo(x(age + 1), height);
-    filled.lineTo(x(begin), height);
-    pen.fillStyle = fill;
-    pen.fill(filled);
-    pen.strokeStyle = stroke;
-    pen.stroke(line);
-  }
+function set(path, shape) {
+  if (path.shape !== shape) path.setAttribute("d", (path.shape = shape));
 }
 
-function at(history, cursor, age) {
-  return history[(cursor - age + SECONDS) % SECONDS];
+/** The points of each run of seconds that are known: `[x, y, y, ...]`, from the oldest on. */
+function known(history, cursor, top) {
+  const runs = [];
+  let run = null;
+  for (let second = 0; second < SECONDS; second += 1) {
+    const value = history[(cursor + 1 + second) % SECONDS];
+    if (Number.isNaN(value)) {
+      run = null;
+      continue;
+    }
+    if (!run) runs.push((run = [second]));
+    run.push(Math.round(HEIGHT - (value / top) * (HEIGHT - 4)));
+  }
+  return runs;
+}
+
+function outline([from, first, ...rest]) {
+  return `M${from} ${first}${rest.map((y, index) => `L${from + index + 1} ${y}`).join("")}`;
+}
+
+function closed(run) {
+  const [from] = run;
+  return `M${from} ${HEIGHT}L${outline(run).slice(1)}V${HEIGHT}Z`;
 }
