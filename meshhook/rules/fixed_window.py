@@ -61,7 +61,7 @@ class FixedWindow:
         """Let no call start before ``until``."""
         self._not_before = max(self._not_before, until)
 
-    def change(self, rate: Rate, now: int) -> Self:
+    def change(self, rate: Rate, now: int, paused_until: int = 0) -> Self:
         """Go on with another rate: what is used up of the window stays so until it ends.
 
         That is when it would have ended, or earlier if windows are shorter now.
@@ -71,7 +71,7 @@ class FixedWindow:
         changed._ends = min(self._ends, now + rate.period)
         return changed
 
-    def hand_over(self, now: int) -> int:
+    def hand_over(self, now: int, paused_until: int = 0) -> int:
         """Return what is used up of the window; there is nothing to be closed."""
         return self._used if now < self._ends else 0
 

@@ -83,19 +83,26 @@ class Gcra:
         moment = until * self._parts
         self.ready = self.ready if self.ready > moment else moment  # noqa: FURB136 - no call
 
-    def change(self, rate: Rate, now: int) -> Self:
+    def change(self, rate: Rate, now: int, paused_until: int = 0) -> Self:
         """Go on with another rate; calls that are owed stay owed."""
-        ready, self.ready = self.ready, math.inf
-        owed = int(max(0, ready + self.slack - now * self._parts))
+        owed = self._leave_debt(now, paused_until)
         changed = type(self)(rate, now)
         changed.ready -= -owed * int(changed.period) // int(self.period)
         return changed
 
-    def hand_over(self, now: int) -> int:
+    def hand_over(self, now: int, paused_until: int = 0) -> int:
         """Close this rule, and return how many calls are owed."""
+        return -(-self._leave_debt(now, paused_until) // int(self.period))
+
+    def _leave_debt(self, now: int, paused_until: int) -> int:
+        """Close this rule, and return how long it takes to pay back what is owed.
+
+        What only a pause holds up owes nothing: by another rate it would be longer or shorter.
+        """
         ready, self.ready = self.ready, math.inf
-        owed = max(0, ready + self.slack - now * self._parts)
-        return -int(-owed // self.period)
+        if now < paused_until and ready == paused_until * self._parts:
+            return 0
+        return int(max(0, ready + self.slack - now * self._parts))
 
     def close(self) -> None:
         """Let no call start any more."""

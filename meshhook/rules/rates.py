@@ -55,25 +55,29 @@ class OneRate(Rule, Protocol):
 
     def __init__(self, rate: Rate, now: int) -> None: ...
 
-    def change(self, rate: Rate, now: int) -> Self:
+    def change(self, rate: Rate, now: int, paused_until: int = 0) -> Self:
         """Return the rule that goes on with another rate, and close this one.
 
-        What has started counts on.
+        What has started counts on. If it is paused, somebody has to pause the other one as well.
         """
 
-    def hand_over(self, now: int) -> int:
+    def hand_over(self, now: int, paused_until: int = 0) -> int:
         """Close this rule, and return the cost that still counts of what has started by it."""
 
 
 def carry_over(
-    old: Sequence[OneRate], algorithm: type[OneRate], rates: Sequence[Rate], now: int
+    old: Sequence[OneRate],
+    algorithm: type[OneRate],
+    rates: Sequence[Rate],
+    now: int,
+    paused_until: int = 0,
 ) -> list[OneRate]:
     """Return rules of another kind, or for more or fewer rates, and close the old ones.
 
     Each begins with what still counts by the old rate whose period is nearest to its own, as if
     that had started now: used up it is, at the most.
     """
-    owed = [(rule.rate.period, rule.hand_over(now)) for rule in old]
+    owed = [(rule.rate.period, rule.hand_over(now, paused_until)) for rule in old]
     rules = []
     for rate in rates:
         _, cost = min((abs(math.log(rate.period / period)), -cost) for period, cost in owed)

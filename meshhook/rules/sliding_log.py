@@ -64,13 +64,13 @@ class SlidingLog:
         """Let no call start before ``until``."""
         self._not_before = max(self._not_before, until)
 
-    def change(self, rate: Rate, now: int) -> Self:
+    def change(self, rate: Rate, now: int, paused_until: int = 0) -> Self:
         """Go on with another rate; the calls that count for this one count on."""
         changed = type(self)(rate, self._not_before)
         changed._times = [self._nth(number) for number in range(len(self._times))][-rate.limit :]
         return changed
 
-    def hand_over(self, now: int) -> int:
+    def hand_over(self, now: int, paused_until: int = 0) -> int:
         """Return how many calls count; there is nothing to be closed."""
         numbers = range(len(self._times))
         over = bisect_right(numbers, now - self.rate.period, key=self._nth)

@@ -317,15 +317,15 @@ class Limiter:
     def _carried_over(
         self, algorithm: type[OneRate], rates: tuple[Rate, ...], now: int
     ) -> list[OneRate]:
-        is_paused = now < self._paused_until
-        is_alike = algorithm is self.algorithm and len(rates) == len(self.rates)
-        if is_alike and not is_paused:
-            return [rule.change(rate, now) for rule, rate in zip(self._rules, rates, strict=True)]
-        rules = carry_over(self._rules, algorithm, rates, now)
-        if is_paused:
-            # The pause is no debt, which would be longer or shorter by another rate.
+        until = self._paused_until
+        if algorithm is self.algorithm and len(rates) == len(self.rates):
+            both = zip(self._rules, rates, strict=True)
+            rules = [rule.change(rate, now, until) for rule, rate in both]
+        else:
+            rules = carry_over(self._rules, algorithm, rates, now, until)
+        if now < until:
             for rule in rules:
-                rule.pause(self._paused_until)
+                rule.pause(until)
         return rules
 
     def _fits(self, turn: Turn) -> bool:
