@@ -144,12 +144,12 @@ def _limit(value: Any) -> Any:
     from meshhook.policies.bulkhead import AIMD, Gradient
 
     kinds: dict[str, Any] = dict(zip(_LIMITS, (AIMD, Gradient), strict=True))
-    if not isinstance(value, Mapping) or value.get("kind") not in kinds:
+    if not isinstance(value, Mapping) or str(value.get("kind")) not in kinds:
         raise ConfigurationError(
             'limit must be a table such as { kind = "gradient", max = 100 }, and its kind one '
             f"of {', '.join(map(repr, kinds))}"
         )
-    kind = kinds[value["kind"]]
+    kind = kinds[str(value["kind"])]
     for key in value:
         if key != "kind" and key not in kind.__dataclass_fields__:
             raise ConfigurationError(

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 from meshhook.errors import ConfigurationError
 
-_LONGEST_WORD = 100
+_LONGEST, _LONGEST_WORD = 600, 100
 _MOST_SHOWN = 50
 _MOST_LISTED = 12
 
@@ -58,7 +58,8 @@ class Problem(NamedTuple):
     text: str
 
     def __str__(self) -> str:
-        return ": ".join([*filter(None, [" and ".join(map(str, self.places))]), self.text])
+        text = self.text if len(self.text) <= _LONGEST else f"{self.text[: _LONGEST - 3]}..."
+        return ": ".join([*filter(None, [" and ".join(map(str, self.places))]), text])
 
 
 class Problems(list[Problem]):

