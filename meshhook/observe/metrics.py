@@ -82,7 +82,7 @@ def prometheus_name(name: str, unit: str) -> str:
 
 
 def collect(
-    registry: Registry, *, buckets: Sequence[float] = BUCKETS, max_series: int = MAX_SERIES
+    registry: Registry, *, buckets: Sequence[float] | None = None, max_series: int = MAX_SERIES
 ) -> list[Metric]:
     """Return the metrics of all policies in ``registry`` that have any values.
 
@@ -98,6 +98,8 @@ def collect(
 
 def check_buckets(buckets: Any) -> tuple[float, ...]:
     """Return the ends of the buckets; infinity at the end is taken for granted."""
+    if buckets is None:
+        return BUCKETS
     wanted = "ends of buckets in seconds, ascending and more than 0, such as (0.1, 0.5, 1)"
     try:
         ends = tuple(float(each) for each in buckets)

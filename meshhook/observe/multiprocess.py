@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 from meshhook import forks
 from meshhook.errors import ConfigurationError
 from meshhook.observe.catalogue import CATALOGUE
-from meshhook.observe.metrics import BUCKETS, MAX_SERIES, Metric, check_buckets, collect
+from meshhook.observe.metrics import MAX_SERIES, Metric, check_buckets, collect
 from meshhook.registry import Registry
 from meshhook.settings import Duration, count, duration
 
@@ -61,7 +61,7 @@ def start_multiprocess(
     directory: str | os.PathLike[str] | None = None,
     *,
     interval: Duration = 1.0,
-    buckets: Sequence[float] = BUCKETS,
+    buckets: Sequence[float] | None = None,
     max_series: int = MAX_SERIES,
 ) -> Writer:
     """Have a thread write the metrics of this process to where those of all workers are added up.

@@ -18,6 +18,7 @@ from meshhook.composition.lint import RULES
 from meshhook.composition.resilient import PLACES
 from meshhook.observe.logging import log_events
 from meshhook.observe.opentelemetry import instrument
+from meshhook.observe.prometheus import PrometheusCollector, exposition, start_multiprocess
 from meshhook.policies.chaos.stats import ChaosStats
 from meshhook.policies.circuit_breaker.stats import BreakerStats, Latency, WindowStats
 from meshhook.policies.fallback.stats import FallbackStats
@@ -239,7 +240,13 @@ def test_the_two_tables_of_costs_agree() -> None:
     assert table(section(readme, "How fast")) == [[what, *rest] for what, _, *rest in rows]
 
 
-ELSEWHERE: dict[str, Any] = {"log_events": log_events, "instrument": instrument}
+ELSEWHERE: dict[str, Any] = {
+    "log_events": log_events,
+    "instrument": instrument,
+    "PrometheusCollector": PrometheusCollector,
+    "exposition": exposition,
+    "start_multiprocess": start_multiprocess,
+}
 """What is public and has its home in a module of its own."""
 PUBLIC = [*mh.__all__, *ELSEWHERE]
 

@@ -407,7 +407,6 @@ def test_durations_of_a_hedge_are_of_all_times(registry: Registry, frozen: Any) 
         ("a",),
         "123",
         5,
-        None,
         (math.inf,),
         (math.nan,),
         (1e400, 2),

@@ -134,6 +134,16 @@ def test_being_made_is_enough(directory: Path, registry: mh.Registry) -> None:
     assert generate_latest(theirs).decode().count('meshhook_calls_total{name="upstream",') == 4
 
 
+def test_the_endpoints_start_it(directory: Path, registry: mh.Registry) -> None:
+    """Each worker that has made the application writes, also before it is scraped."""
+    mh.circuit_breaker("upstream", registry=registry).call(int)
+    app = mh.wsgi_app(registry)
+    (writer,) = multiprocess._writers
+    writer.write()
+    assert calls(merged(directory)) == 1
+    app.close()
+
+
 def test_a_second_start_returns_the_first(directory: Path, registry: mh.Registry) -> None:
     """For the same registry and directory; whatever else it asks for."""
     writer = start_multiprocess(registry)

@@ -12,7 +12,9 @@ from typing import Any, assert_type
 import meshhook as mh
 from meshhook.events import CircuitChanged, Event, Subscription
 from meshhook.observe.logging import log_events
+from meshhook.observe.multiprocess import Writer
 from meshhook.observe.opentelemetry import Instrumentation, instrument
+from meshhook.observe.prometheus import PrometheusCollector, exposition, start_multiprocess
 from meshhook.observe.web.asgi import AsgiApp
 from meshhook.observe.web.exchange import Request
 from meshhook.observe.web.server import Server
@@ -457,6 +459,10 @@ def use_the_rest(registry: mh.Registry, error: mh.CircuitOpenError, late: mh.Tim
     with instrument(attributes={"shop.shard": "a"}, buckets=(0.1, 1)) as instrumentation:
         assert_type(instrumentation, Instrumentation)
     assert_type(instrument(mh.registry, metrics=False, max_series=100), Instrumentation)
+    assert_type(PrometheusCollector(mh.registry, buckets=(0.1, 1)), PrometheusCollector)
+    PrometheusCollector(buckets="1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    assert_type(exposition(mh.registry, "text/plain", max_series=100), tuple[bytes, str])
+    assert_type(start_multiprocess(directory="/run", interval="2s"), Writer)
     instrument(meter_provider="p")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
     def listener(event: CircuitChanged) -> None:
