@@ -15,7 +15,7 @@ import meshhook as mh
 from tests.configuration.conftest import configure
 
 
-class Upstream(Exception):
+class UpstreamError(Exception):
     """What a file names."""
 
 
@@ -164,7 +164,7 @@ def test_objects_of_the_program_are_named(registry: mh.Registry) -> None:
             "defaults": {"retry": {"before_sleep": f"{__name__}:judged"}},
             "policies": {
                 "retry": {
-                    "a": {"on": [f"{__name__}:Upstream", "OSError", "CircuitOpenError"]},
+                    "a": {"on": [f"{__name__}:UpstreamError", "OSError", "CircuitOpenError"]},
                     "b": {"on": f"{__name__}:judged"},
                 },
                 "circuit_breaker": {"c": {"key": "{host}"}, "d": {"key": f"{__name__}:judged"}},
@@ -172,7 +172,7 @@ def test_objects_of_the_program_are_named(registry: mh.Registry) -> None:
         },
     )
     a, b = mh.retry(name="a"), mh.retry(name="b")
-    assert a.settings.on == (Upstream, OSError, mh.CircuitOpenError)
+    assert a.settings.on == (UpstreamError, OSError, mh.CircuitOpenError)
     assert b.settings.on is a.settings.before_sleep is judged
     assert mh.circuit_breaker("c").settings.key == "{host}"
     assert mh.circuit_breaker("d").settings.key is judged
@@ -218,13 +218,17 @@ def test_a_dict_may_hold_objects(registry: mh.Registry) -> None:
     budget = mh.RetryBudget(name="b")
     configure(
         {
-            "defaults": {"retry": {"on": Upstream, "base_delay": timedelta(seconds=1)}},
+            "defaults": {"retry": {"on": UpstreamError, "base_delay": timedelta(seconds=1)}},
             "policies": {"retry": {"db": {"budget": budget}}},
         },
         strict=False,
     )
     settings = mh.retry(name="db").settings
-    assert (settings.on, settings.rule.base_delay, settings.budget) == ((Upstream,), 1.0, budget)
+    assert (settings.on, settings.rule.base_delay, settings.budget) == (
+        (UpstreamError,),
+        1.0,
+        budget,
+    )
 
 
 WRONG: list[tuple[Any, str]] = [
@@ -354,7 +358,8 @@ def test_where_settings_come_from(registry: mh.Registry, write: Callable[..., Pa
     policy = mh.retry(max_attempts=2, factor=3, name="db")
     path = write(
         "shop.toml",
-        "[defaults.retry]\nbase_delay = '1s'\nfactor = 5\n\n[policies.retry.db]\nmax_attempts = 9\n",
+        "[defaults.retry]\nbase_delay = '1s'\nfactor = 5\n\n"
+        "[policies.retry.db]\nmax_attempts = 9\n",
     )
     configuration = configure(path)
     assert configuration.sources(policy) == {

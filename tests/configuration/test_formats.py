@@ -176,16 +176,23 @@ ODD: list[Any] = [
 ]
 
 
+def refusal(data: Any, **options: Any) -> str:
+    """Return what is said of a configuration; nothing, if it is accepted."""
+    try:
+        configure(data, **options)
+    except mh.ConfigurationError as error:
+        return str(error)
+    return ""
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_odd_values_of_every_setting(registry: mh.Registry, kind: str) -> None:
     """Are taken, or refused with an error that names their place; nothing else is raised."""
     for argument in arguments_of(kind):
         for odd in ODD:
-            try:
-                configure({"defaults": {kind: {argument: odd}}})
-            except mh.ConfigurationError as error:
-                assert str(error).startswith(f"dict: defaults.{kind}.{argument}: ")
-                assert len(str(error)) < 700
+            said = refusal({"defaults": {kind: {argument: odd}}})
+            assert said.startswith(f"dict: defaults.{kind}.{argument}: ") or not said
+            assert len(said) < 700
             configure({})
 
 
@@ -222,10 +229,7 @@ def test_odd_shapes(data: Any) -> None:
     mh.timeout(2, name="p", registry=registry)
     if data is None or isinstance(data, (str, list)):
         data = {"policies": data}
-    try:
-        configure(data, registry=registry)
-    except mh.ConfigurationError as error:
-        assert str(error)
+    refusal(data, registry=registry)
 
 
 def test_secrets_in_a_file_are_not_told(

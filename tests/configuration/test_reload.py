@@ -16,12 +16,12 @@ from tests.colours import Colour
 from tests.configuration.conftest import configure
 
 
-class Upstream(Exception):
+class UpstreamError(Exception):
     """A failure."""
 
 
 def fail() -> None:
-    raise Upstream
+    raise UpstreamError
 
 
 def told(*kinds: Any) -> tuple[list[Any], events.Subscription]:
@@ -45,7 +45,7 @@ def test_state_is_kept(registry: mh.Registry) -> None:
     """An open circuit stays open, and goes by its new rules when it is closed again."""
     breaker = mh.circuit_breaker("db", failure_threshold=1)
     guarded = breaker(fail)
-    with pytest.raises(Upstream):
+    with pytest.raises(UpstreamError):
         guarded()
     configure({"policies": {"circuit_breaker": {"db": {"failure_threshold": 3}}}})
     assert breaker.state == "open"
@@ -53,7 +53,7 @@ def test_state_is_kept(registry: mh.Registry) -> None:
         guarded()
     breaker.reset()
     for _ in range(2):
-        with pytest.raises(Upstream):
+        with pytest.raises(UpstreamError):
             guarded()
     assert breaker.state == "closed"
 
@@ -65,10 +65,10 @@ def test_functions_that_were_decorated_go_by_what_is_new(registry: mh.Registry) 
     @mh.retry(max_attempts=2, base_delay=0, name="db")
     def count() -> None:
         calls.append(1)
-        raise Upstream
+        raise UpstreamError
 
     configure({"policies": {"retry": {"db": {"max_attempts": 4}}}})
-    with pytest.raises(Upstream):
+    with pytest.raises(UpstreamError):
         count()
     assert len(calls) == 4
 
