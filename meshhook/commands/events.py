@@ -129,11 +129,11 @@ def _listen(
                 lost = 0
                 brought.put(each)
             why = "the server ended the stream"
-        except RefusedError as exc:
-            brought.put(f"{remote.url}: {exc}")
-            brought.put(servers.code_of(exc))
-            return
         except RemoteError as exc:
+            if isinstance(exc, RefusedError) and exc.is_final:
+                brought.put(servers.in_words(remote, exc))
+                brought.put(servers.code_of(exc))
+                return
             why = str(exc)
         if not lost:
             brought.put(f"{remote.url}: link lost ({why}), trying again")

@@ -28,7 +28,9 @@ def add_to(commands: Parsers) -> None:
     servers.add_arguments(parser)
     output = parser.add_mutually_exclusive_group()
     output.add_argument(
-        "--plain", action="store_true", help="fields between tabs, without a line of headers"
+        "--plain",
+        action="store_true",
+        help="for scripts: fields between tabs, no headers, shares from 0 to 1, seconds",
     )
     output.add_argument("--json", action="store_true", help="one document of JSON")
 
@@ -42,12 +44,12 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         return write_json(options)
     rows, code = _rows(options)
-    lines = [_cells(row) for row in sorted(rows, key=trouble)]
+    rows.sort(key=trouble)
     if options.plain:
-        for line in lines:
-            print("\t".join(line))
+        for row in rows:
+            print("\t".join(_plain(row)))
     else:
-        print("\n".join(columns([_HEADERS, *lines], right=_NUMBERS)))
+        print("\n".join(columns([_HEADERS, *map(_cells, rows)], right=_NUMBERS)))
     return code
 
 
@@ -71,6 +73,14 @@ def _rows(options: argparse.Namespace) -> tuple[list[Row], int]:
         return rows_of_fleet(document, Rates()), code
     said = read_policies(servers.remotes(options)[0].get("/policies"))
     return rows_of_one(said.policies.values(), Rates()), servers.DONE
+
+
+def _plain(row: Row) -> list[str]:
+    numbers = (row.calls, row.failures, row.p99, row.rejected)
+    return [
+        *(str(row.status), row.kind, row.name, row.condition),
+        *("" if number is None else f"{number:.12g}" for number in numbers),
+    ]
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ CODES = (
     "and 3 when a server cannot be reached or does not answer as meshhook does."
 )
 _SHORTEST, _LONGEST = 0.1, 3600.0
+_UNAUTHORIZED = 401
 
 
 def add_arguments(parser: argparse.ArgumentParser, *, several: bool = True) -> None:
@@ -132,8 +133,16 @@ def complain(options: argparse.Namespace, what: str) -> None:
 
 def complain_of(options: argparse.Namespace, remote: Remote, error: RemoteError) -> int:
     """Say what is wrong with a server; return the code to exit with."""
-    complain(options, f"{remote.url}: {error}")
+    complain(options, in_words(remote, error))
     return code_of(error)
+
+
+def in_words(remote: Remote, error: RemoteError) -> str:
+    """Say what is wrong with a server, and what may be done about it."""
+    hint = ""
+    if getattr(error, "status", None) == _UNAUTHORIZED:
+        hint = f" (give a token by {TOKEN} or --token-file)"
+    return f"{remote.url}: {error}{hint}"
 
 
 def code_of(error: RemoteError) -> int:

@@ -64,6 +64,10 @@ def spaced(name: str) -> str:
 def told(happening: Happening) -> str:
     """Say what happened, in a few words."""
     fields = dict(happening.fields)
+    if happening.event == "operator_acted":
+        lasting = fields.get("seconds")
+        span = f" for {seconds(lasting)}" if isinstance(lasting, float) else ""
+        return f"{spaced(str(fields.get('action')))} by {fields.get('author')}{span}"
     old, new = fields.pop("old", None), fields.pop("new", None)
     parts = [f"{spaced(str(old))} -> {spaced(str(new))}"] if old is not None else []
     parts += [_field(name, value) for name, value in fields.items() if value not in (None, False)]

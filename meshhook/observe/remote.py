@@ -37,7 +37,7 @@ _IDLE = 30.0
 _USUAL_PORTS = {False: 80, True: 443}
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _VISIBLE = re.compile(r"[!-~]+")
-_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 401, 403, 404
+_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY = 401, 403, 404, 429
 _MEANINGS = {
     _UNAUTHORIZED: "it asks for a token",
     _FORBIDDEN: "not allowed",
@@ -66,6 +66,11 @@ class RefusedError(RemoteError):
         super().__init__(status, said)
         self.status = status
         self.said = said
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it would say so again: it does not for want of room, or of something else."""
+        return 300 <= self.status < 500 and self.status != _TOO_MANY  # noqa: PLR2004 - redirects
 
     def __str__(self) -> str:
         meaning = self.said or _MEANINGS.get(self.status, "")
@@ -166,7 +171,7 @@ class Remote:
         """Give the messages of a stream, until the server or the line ends it."""
         with self._asked("GET", path, None, "text/event-stream") as (response, patience):
             if response.status != 200:  # noqa: PLR2004 - OK
-                raise RefusedError(response.status)
+                raise RefusedError(response.status, _said(_read(response)))
             if response.headers.get_content_type() != "text/event-stream":
                 raise RemoteError("answered with something else than a stream of events")
             patience.idle = _IDLE

@@ -29,27 +29,33 @@ _KEYS = "q quit  s sort  / filter  arrows, page up and down: move"
 
 
 class _Column(NamedTuple):
-    """A column of the table; it is shown where the terminal has ``least`` columns or more."""
+    """A column of the table; it is shown where the terminal has ``least`` columns or more.
+
+    It has the same ``width`` at all times, if it can, so that nothing moves while numbers change.
+    """
 
     title: str
     least: int
-    right: bool
+    width: int
+    right: bool = True
     order: str = ""
+    alone: bool = False
+    """Whether there is nothing to show in it for a fleet."""
 
 
 _COLUMNS = (
-    _Column("status", 0, right=False, order="trouble"),
-    _Column("policy", 76, right=False, order="policy"),
-    _Column("name", 0, right=False, order="name"),
-    _Column("condition", 0, right=False),
-    _Column("members", 100, right=False),
-    _Column("rate/s", 40, right=True, order="rate"),
-    _Column("fail", 48, right=True, order="failures"),
-    _Column("slow", 92, right=True),
-    _Column("p50", 84, right=True),
-    _Column("p99", 60, right=True, order="p99"),
-    _Column("rejected", 68, right=True, order="rejected"),
-    _Column("used", 110, right=False, order="usage"),
+    _Column("status", 0, 8, right=False, order="trouble"),
+    _Column("policy", 76, 15, right=False, order="policy"),
+    _Column("name", 0, 8, right=False, order="name"),
+    _Column("condition", 0, 12, right=False),
+    _Column("members", 0, 9, right=False),
+    _Column("rate/s", 44, 6, order="rate"),
+    _Column("fail", 50, 5, order="failures"),
+    _Column("slow", 100, 5, alone=True),
+    _Column("p50", 92, 7, alone=True),
+    _Column("p99", 62, 7, order="p99"),
+    _Column("rejected", 84, 8, order="rejected"),
+    _Column("used", 116, 14, right=False, order="usage", alone=True),
 )
 
 
@@ -102,7 +108,7 @@ def draw(
     picture: Picture, view: View, width: int, height: int, *, keys: bool, ascii_only: bool = False
 ) -> RenderableType:
     """Draw a picture so that it fits."""
-    head = [_title(picture), *_notices(picture)]
+    head = [_title(picture), *_notices(picture, height)]
     free = height - len(head) - _HEADERS_AND_FOOT
     happened = picture.happened[-_MOST_HAPPENED:]
     happened = happened[max(0, len(happened) - max(0, free - _FEWEST_ROWS - 1)) :]
@@ -117,7 +123,7 @@ def draw(
     if happened:
         parts += [Text(""), *(_happened(moment, text) for moment, text in happened)]
     if keys or len(visible) < len(rows):
-        parts.append(_foot(view, rows, len(visible), len(picture.rows)))
+        parts.append(_foot(view, rows, len(visible), len(picture.rows), keys=keys))
     return Group(*parts)
 
 
@@ -139,7 +145,7 @@ def _title(picture: Picture) -> Text:
     return line
 
 
-def _notices(picture: Picture) -> list[Text]:
+def _notices(picture: Picture, height: int) -> list[Text]:
     lines = []
     if picture.lost:
         ago = max(0.0, time.time() - picture.lost_at)
@@ -150,10 +156,11 @@ def _notices(picture: Picture) -> list[Text]:
                 "bold white on red",
             )
         )
-    shown = picture.notices[:_MOST_NOTICES]
+    room = max(0, min(_MOST_NOTICES, height // 2 - len(lines) - _HEADERS_AND_FOOT))
+    shown = picture.notices[:room]
     lines += [_one_line(f"! {each}", "yellow") for each in shown]
     more = len(picture.notices) - len(shown)
-    if more:
+    if more and room:
         lines.append(_one_line(f"! and {more} more", "yellow"))
     return lines
 
@@ -164,9 +171,7 @@ def _table(rows: list[Row], view: View, width: int, *, ascii_only: bool) -> Tabl
     shown = [
         at
         for at, column in enumerate(_COLUMNS)
-        if width >= column.least
-        and (column.title != "members" or in_fleet)
-        and (not in_fleet or column.title not in ("slow", "p50", "used"))
+        if width >= column.least and not (column.alone if in_fleet else column.title == "members")
     ]
     for at in shown:
         column = _COLUMNS[at]
@@ -179,7 +184,8 @@ def _table(rows: list[Row], view: View, width: int, *, ascii_only: bool) -> Tabl
             no_wrap=True,
             overflow="ellipsis",
             ratio=1 if is_name else None,
-            min_width=8 if is_name else None,
+            min_width=column.width,
+            max_width=None if is_name else 2 * column.width,
         )
     for row in rows:
         cells = _cells(row, ascii_only=ascii_only)
@@ -227,7 +233,7 @@ def _happened(moment: float, text: str) -> Text:
     return line
 
 
-def _foot(view: View, rows: list[Row], visible: int, total: int) -> Text:
+def _foot(view: View, rows: list[Row], visible: int, total: int, *, keys: bool) -> Text:
     if view.editing:
         return _one_line(
             f"filter: {view.filter}_   (enter to keep it, escape to leave it)", "reverse"
@@ -236,7 +242,7 @@ def _foot(view: View, rows: list[Row], visible: int, total: int) -> Text:
     where = f"{first} to {view.first + visible} of {len(rows)}, by {view.order}"
     if view.filter:
         where += f", with {view.filter!r} of {total}"
-    return _one_line(f"{where}   {_KEYS}", "reverse")
+    return _one_line(f"{where}   {_KEYS}" if keys else where, "reverse")
 
 
 def console_of(**settings: Any) -> Console:

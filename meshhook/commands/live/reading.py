@@ -17,10 +17,7 @@ from meshhook.observe.fleet import Fleet
 from meshhook.observe.remote import Remote, RemoteError
 from meshhook.observe.untrusted import Happening, read_happenings, read_policies
 
-RARE = ("circuit_changed", "operator_acted", "limit_changed", "rate_changed", "store_failed")
-"""What is told below the table."""
-
-_RECENT = f"/events?recent=1&kinds={','.join(RARE)}"
+_RECENT = "/events?recent=1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,557 @@
+"""policies, health, events and act: what they print, and with which code they exit."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from meshhook import cli
+from meshhook.commands import events as events_command
+from tests.commands.services import TOKEN, Service, service
+from tests.commands.terminal import COMMAND, ROOT, columns, run
+from tests.observe.canned import Canned, canned, happening, http, policies, policy, stream
+from tests.servers import free_port
+from tests.waiting import eventually
+
+SECRET = "canary-9c0e"
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Canned]:
+    """Run a server that answers as the test says."""
+    monkeypatch.delenv("MESHHOOK_TOKEN", raising=False)
+    with canned() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def payments() -> Iterator[Service]:
+    """Run a real service with an open circuit."""
+    with service() as running:
+        running.do("pay(); search(); search(); fail()")
+        yield running
+
+
+def nobody() -> str:
+    """Return a URL where nobody listens."""
+    return f"http://127.0.0.1:{free_port()}"
+
+
+LISTED = [
+    policy("a", calls=1_234_567, failures=5, rejected=0, latency={"p99": 0.0125}),
+    policy("日本語", "bulkhead", "degraded", "full", admitted=10, rejected=3),
+    policy("evil\x1b[2J\tname", "timeout", calls=0, failures=0, timed_out=0),
+    policy("pay", status="failing", condition="forced_open", calls=4, failures=3, rejected=7)
+    | {"until": 42.0},
+]
+
+
+def test_policies_are_a_table(server: Canned, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those in trouble first; names may be wide or evil, and the columns are where they belong."""
+    server.answers["/policies"] = http(policies(*LISTED))
+    assert cli.main(["policies", server.url]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [re.sub(r" {2,}", " | ", line) for line in lines] == [
+        "status | policy | name | condition | calls | fail | p99 | rejected",
+        "failing | circuit_breaker | pay | forced open 42 s | 4 | 75 % | - | 7",
+        "degraded | bulkhead | 日本語 | full | 10 | - | - | 3",
+        "ok | circuit_breaker | a | closed | 1.2M | 0.0 % | 12.5 ms | 0",
+        "ok | timeout | evil\ufffd[2J\ufffdname | closed | 0 | - | - | -",
+    ]
+    assert {columns(line) for line in lines} == {columns(lines[0])}
+
+
+def test_policies_for_scripts(server: Canned, capsys: pytest.CaptureFixture[str]) -> None:
+    """Fields between tabs, numbers as they are; a name can bring no tab of its own."""
+    server.answers["/policies"] = http(policies(*LISTED))
+    assert cli.main(["policies", "--plain", server.url]) == 0
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert rows[0] == [
+        "failing",
+        "circuit_breaker",
+        "pay",
+        "forced open 42 s",
+        "4",
+        "0.75",
+        "",
+        "7",
+    ]
+    assert rows[2][4:] == ["1234567", f"{5 / 1234567:.12g}", "0.0125", "0"]
+    assert {len(row) for row in rows} == {8}
+
+
+def test_policies_as_json_are_the_answer_itself(
+    server: Canned, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One document, with control characters escaped."""
+    document = policies(*LISTED)
+    server.answers["/policies"] = http(document)
+    for command in ("policies", "top"):
+        assert cli.main([command, "--json", server.url]) == 0
+        out = capsys.readouterr().out
+        assert json.loads(out) == document
+        assert "\x1b" not in out
+
+
+def test_several_servers_are_a_fleet(server: Canned, capsys: pytest.CaptureFixture[str]) -> None:
+    """Sums in one table; who cannot be reached is said beside it, and in the code."""
+    server.answers["/policies"] = http(policies(policy("pay", calls=3, failures=0), own="a"))
+    gone = nobody()
+    with canned({"/policies": http(policies(policy("pay", calls=4, failures=1), own="b"))}) as two:
+        assert cli.main(["policies", "--plain", server.url, two.url]) == 0
+        out = capsys.readouterr().out
+        assert out.split("\t")[2:6] == ["pay", "closed", "7", f"{1 / 7:.12g}"]
+        assert cli.main(["policies", "--json", server.url, two.url, gone]) == 3
+    out, err = capsys.readouterr()
+    document = json.loads(out)
+    assert document["policies"][0]["sums"] == {"calls": 7, "failures": 1}
+    assert document["unreachable"] == 1
+    assert err == f"meshhook policies: {gone}: refused\n"
+
+
+@pytest.mark.parametrize("command", ["policies", "health", "events", "top --once", "top --json"])
+def test_nobody_there_is_code_3(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line says where and why."""
+    gone = nobody()
+    assert cli.main([*command.split(), gone]) == 3
+    out, err = capsys.readouterr()
+    assert "refused" in out + err
+    assert gone in out + err
+    assert (out + err).count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["policies", "health", "events", "top --once"])
+def test_what_is_no_meshhook_is_code_3(
+    command: str, server: Canned, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Such as a page of something else."""
+    for path in ("/policies", "/health", "/events"):
+        server.answers[path] = http(b"<html>", content_type="text/html")
+    assert cli.main([*command.split(), server.url]) == 3
+    out, err = capsys.readouterr()
+    assert "answered with something that is no JSON" in out + err
+
+
+@pytest.mark.parametrize("command", ["policies", "events", "events --follow", "top --once"])
+def test_who_is_refused_is_told_how_to_be_let_in(
+    command: str, server: Canned, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A server that wants a token is there, and says no: code 1."""
+    for path in ("/policies", "/events"):
+        server.answers[path] = http({"error": "say who you are"}, 401)
+    assert cli.main([*command.split(), server.url]) == 1
+    assert capsys.readouterr().err == (
+        f"meshhook {command.partition(' ')[0]}: {server.url}: 401: say who you are "
+        "(give a token by MESHHOOK_TOKEN or --token-file)\n"
+    )
+
+
+def test_the_token_comes_from_the_environment_or_a_file(
+    server: Canned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Never from the arguments, which everybody on the machine can read; the file wins."""
+    server.answers["/policies"] = http(policies())
+    monkeypatch.setenv("MESHHOOK_TOKEN", "from-environment")
+    assert cli.main(["policies", server.url]) == 0
+    file = tmp_path / "token"
+    file.write_text("from-file\n")
+    assert cli.main(["policies", "--token-file", str(file), server.url]) == 0
+    header = ["--token-header", "X-Key"]
+    assert cli.main(["policies", *header, "--token-file", str(file), server.url]) == 0
+    sent = [request.decode() for request in server.requests]
+    assert "Authorization: Bearer from-environment\r\n" in sent[0]
+    assert "Authorization: Bearer from-file\r\n" in sent[1]
+    assert "X-Key: from-file\r\n" in sent[2]
+    assert "Authorization" not in sent[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--token-file", "/nowhere", "http://a"], "--token-file cannot be read: No such file"),
+        (["--token-header", "a b", "http://a"], "the name of the header"),
+    ],
+)
+def test_a_token_that_cannot_be_had_is_code_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is asked."""
+    assert cli.main(["policies", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_token_that_no_header_carries_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It may be the right one with a blank too many."""
+    monkeypatch.setenv("MESHHOOK_TOKEN", f"{SECRET} x")
+    assert cli.main(["policies", "http://a"]) == 2
+    assert SECRET not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["policies"], "the following arguments are required: URL"),
+        (["policies", f"http://a?token={SECRET}"], "has a query or a fragment"),
+        (["policies", f"ftp://{SECRET}"], "is neither http:// nor https://"),
+        (["policies", "--timeout", "0", "http://a"], "must be a number from 0.1 to 3600, got '0'"),
+        (["top", "--interval", "nan", "http://a"], "must be a number from 0.1 to 3600, got 'nan'"),
+        (["top", "--sort", "luck", "http://a"], "invalid choice: 'luck'"),
+        (["top", "--json", "--once", "http://a"], "not allowed with argument"),
+        (["act", "http://a", "payments", "reset"], "such as circuit_breaker/payments, got 'pay"),
+        (["act", "http://a", "/x", "reset"], "must be the kind and the name"),
+        (["act", "http://a", "retry/x", "explode"], "invalid choice: 'explode'"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_code_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The message says what may be written, and shows no URL, for it may have a password in it."""
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert SECRET not in err
+
+
+def health(status: str = "ok", *, ready: bool = True, **listed: Any) -> bytes:
+    """Make the answer at `/health`."""
+    return http({"status": status, "ready": ready, "policies": listed})
+
+
+def test_health_of_one_that_is_ready(server: Canned, capsys: pytest.CaptureFixture[str]) -> None:
+    """Code 0, also while something that is not critical is in trouble."""
+    troubled = {"status": "failing", "condition": "forced_open", "critical": False}
+    server.answers["/health"] = health("failing", **{"circuit_breaker/a\x1b": troubled})
+    assert cli.main(["health", server.url]) == 0
+    assert capsys.readouterr().out == (
+        f"{server.url}  failing, ready\n  circuit_breaker/a\ufffd  failing: forced open\n"
+    )
+
+
+def test_health_of_one_that_is_not_ready(
+    server: Canned, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Code 1, and what it is that is critical."""
+    critical = {"status": "failing", "condition": "open", "critical": True}
+    fine = {"status": "ok", "condition": "ok", "critical": True}
+    server.answers["/health"] = health("failing", ready=False, a=critical, b=fine)
+    assert cli.main(["health", server.url]) == 1
+    assert capsys.readouterr().out == (
+        f"{server.url}  failing, NOT READY\n  a  failing: open, critical\n"
+    )
+
+
+def test_health_of_several(server: Canned, capsys: pytest.CaptureFixture[str]) -> None:
+    """The worst code counts; in JSON there is always the same document."""
+    server.answers["/health"] = health("failing", ready=False)
+    gone = nobody()
+    assert cli.main(["health", server.url, gone]) == 3
+    assert capsys.readouterr().out == (
+        f"{server.url}  failing, NOT READY\n{gone}  unreachable: refused\n"
+    )
+    assert cli.main(["health", "--json", server.url, gone]) == 3
+    assert json.loads(capsys.readouterr().out) == {
+        "ready": False,
+        "unreachable": 1,
+        "members": [
+            {
+                "url": server.url,
+                "reachable": True,
+                "error": None,
+                "status": "failing",
+                "ready": False,
+                "policies": {},
+            },
+            {
+                "url": gone,
+                "reachable": False,
+                "error": "refused",
+                "status": None,
+                "ready": False,
+                "policies": {},
+            },
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"status": "fine", "ready": True},
+        {"status": "ok", "ready": 1},
+        {"status": "ok", "ready": True, "policies": []},
+        {"status": "ok", "ready": True, "policies": {"a": 7}},
+        {"status": "ok", "ready": True, "policies": {"a": {"status": "ok"}}},
+    ],
+)
+def test_health_that_is_none_of_ours(odd: Any, server: Canned) -> None:
+    """It is not taken for a yes."""
+    server.answers["/health"] = http(odd)
+    assert cli.main(["health", server.url]) == 3
+
+
+def test_health_of_a_service_that_hangs(payments: Service) -> None:
+    """A stopped process accepts connections: code 3 after the timeout, and well again later."""
+    payments.pause()
+    begun = time.monotonic()
+    try:
+        done = run("health", "--timeout", "0.3", payments.url, payments.url + "/x")
+    finally:
+        payments.resume()
+    assert done.returncode == 3
+    assert done.stdout.count("unreachable: timed out") == 2
+    assert time.monotonic() - begun < 10
+    assert run("health", payments.url).returncode == 1
+
+
+def test_a_real_service_answers_all_of_it(payments: Service) -> None:
+    """A critical circuit is open, and everything that is asked says so."""
+    done = run("health", payments.url)
+    assert done.returncode == 1
+    assert "circuit_breaker/payments  failing: open, critical" in done.stdout
+    lines = run("policies", payments.url).stdout.splitlines()
+    assert re.search(r"failing +circuit_breaker +payments +open [\d.]+ s +4 +75 % .* 0", lines[1])
+    assert any("日本語サービス" in line for line in lines)
+    events = run("events", payments.url)
+    assert "circuit_breaker/payments  circuit changed: closed -> open" in events.stdout
+    document = json.loads(run("policies", "--json", payments.url).stdout)
+    assert document["health"] == {"status": "failing", "ready": False}
+    for secret in ("canary", TOKEN):
+        assert secret not in json.dumps(document) + events.stdout
+
+
+def test_acting_on_a_real_service() -> None:
+    """With the right token it is done and shown; without, it is refused and not done."""
+    with service() as running:
+        at = ["act", running.url, "circuit_breaker/payments"]
+        done = run(*at, "force_open", "--seconds", "60", MESHHOOK_TOKEN=TOKEN)
+        assert done.returncode == 0
+        assert re.fullmatch(
+            r"circuit_breaker/payments  failing: forced open, for (60|59\.\d) s\n", done.stdout
+        )
+        told = json.loads(run("policies", "--json", running.url).stdout)["policies"]
+        assert (
+            next(each for each in told if each["name"] == "payments")["condition"] == "forced_open"
+        )
+        refused = run(*at, "reset", MESHHOOK_TOKEN="wrong")
+        assert refused.returncode == 1
+        assert "403" in refused.stderr
+        unknown = run("act", running.url, "retry/nobody", "reset", MESHHOOK_TOKEN=TOKEN)
+        assert (unknown.returncode, unknown.stdout) == (1, "")
+        assert "there is no such policy" in unknown.stderr
+        again = run(*at, "reset", "--json", MESHHOOK_TOKEN=TOKEN)
+        assert json.loads(again.stdout)["condition"] == "closed"
+        events = run("events", running.url).stdout
+        assert "force open by olga for 60 s" in events
+        assert TOKEN not in done.stdout + refused.stderr + events
+    gone = run(*at, "reset", MESHHOOK_TOKEN=TOKEN)
+    assert (gone.returncode, "refused" in gone.stderr) == (3, True)
+
+
+def test_names_are_sent_as_they_are(server: Canned, capsys: pytest.CaptureFixture[str]) -> None:
+    """A name may have slashes and be of any script."""
+    path = "/policies/retry/a%2Fb%20%C3%BC%3F/reset"
+    server.answers[path] = http(policy("a/b ü?", "retry"))
+    assert cli.main(["act", server.url, "retry/a/b ü?", "reset"]) == 0
+    assert capsys.readouterr().out == "retry/a/b ü?  ok: closed\n"
+    assert server.requests[0].endswith(b"{}")
+
+
+def test_events_are_lines(server: Canned, capsys: pytest.CaptureFixture[str]) -> None:
+    """In order of time; each says what happened in words."""
+    server.answers["/events"] = http(
+        {
+            "instance": {"id": "a"},
+            "events": [
+                happening(1),
+                happening(2, event="call_rejected", old=None, new=None, retry_after=2.5),
+                happening(3, name="\x1b]0;evil\x07", old="half_open", new="closed", reason="ok"),
+                happening(4, event="operator_acted", action="disable", author="me", seconds=None),
+                happening(5, event="odd", old=None, new=None, reason="", keyed=True, x=10.0**9),
+            ],
+        }
+    )
+    assert cli.main(["events", server.url]) == 0
+    lines = [line.partition("  ")[2] for line in capsys.readouterr().out.splitlines()]
+    assert lines == [
+        "circuit_breaker/payments  circuit changed: closed -> open, consecutive failures",
+        "circuit_breaker/payments  call rejected: consecutive failures, retry after 2.5",
+        "circuit_breaker/\ufffd]0;evil\ufffd  circuit changed: half open -> closed, ok",
+        "circuit_breaker/payments  disable by me",
+        "circuit_breaker/payments  odd: keyed, x 1000000000",
+    ]
+
+
+def test_events_of_several(server: Canned, capsys: pytest.CaptureFixture[str]) -> None:
+    """Put in order of time, with the instance; in JSON as they were sent, and escaped."""
+    server.answers["/events"] = http({"instance": {"id": "a"}, "events": [happening(3, x="\x1b")]})
+    with canned() as two:
+        two.answers["/events"] = http({"instance": {"id": "b"}, "events": [happening(2)]})
+        gone = nobody()
+        assert cli.main(["events", server.url, two.url, gone]) == 3
+        out, err = capsys.readouterr()
+        assert [line.rpartition("  ")[2] for line in out.splitlines()] == ["on b", "on a"]
+        assert err == f"meshhook events: {gone}: refused\n"
+        kinds = ["--kinds", "circuit_changed,call_rejected"]
+        assert cli.main(["events", "--json", *kinds, server.url]) == 0
+    out = capsys.readouterr().out
+    assert json.loads(out) == {"instance": "a", **happening(3, x="\x1b")}
+    assert "\x1b" not in out
+    assert b"/events?recent=1&kinds=circuit_changed,call_rejected " in server.requests[-1]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"events": {}},
+        {"events": [7]},
+        {"events": [happening() | {"time": "now"}]},
+        {"events": [happening() | {"time": 10.0**17}]},
+        {"events": [happening() | {"time": -1}]},
+        {"events": [happening() | {"name": None}]},
+        {"events": [happening() | {"id": -1}]},
+        {"events": [happening() | {"x": {}}]},
+        {"events": [], "instance": 7},
+    ],
+)
+def test_events_that_are_none_of_ours(odd: Any, server: Canned) -> None:
+    """Nothing of them is printed."""
+    server.answers["/events"] = http({"instance": {"id": "a"}} | odd)
+    assert cli.main(["events", server.url]) == 3
+
+
+def follow(server: Canned, monkeypatch: pytest.MonkeyPatch, *connections: bytes) -> None:
+    """Let the stream be these connections one after the other, and then refuse."""
+    monkeypatch.setattr(events_command, "_PAUSES", (0.001,))
+    waiting = list(connections)
+
+    def answer(connection: socket.socket, request: bytes) -> None:
+        connection.sendall(waiting.pop(0) if waiting else http({"error": "enough"}, 403))
+
+    server.answers["/events"] = answer
+
+
+def hello(*recent: Any, own: str = "a") -> tuple[str, Any]:
+    """Make the first message of a stream."""
+    return "hello", {"instance": {"id": own}, "recent": list(recent)}
+
+
+def more(*events: Any, dropped: int = 0) -> tuple[str, Any]:
+    """Make a message with events."""
+    return "events", {"events": list(events), "dropped": dropped}
+
+
+def test_following_events(
+    server: Canned, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What has happened, then what happens; after a lost link nothing is told twice.
+
+    A process that was started anew counts from the beginning.
+    """
+    follow(
+        server,
+        monkeypatch,
+        stream(hello(happening(1), happening(2)), more(happening(3)), more(dropped=7)),
+        stream(hello(happening(2), happening(3), happening(4)), ("odd", {}), more(happening(5))),
+        stream(hello(happening(1), own="b"), more(happening(2))),
+        stream(end=b"event: hello\ndata: {\n\n"),
+        stream(hello(), more({})),
+        http({"error": "too many"}, 503),
+    )
+    assert cli.main(["events", "--follow", "--json", server.url]) == 1
+    out, err = capsys.readouterr()
+    told = [(each["instance"], each["id"]) for each in map(json.loads, out.splitlines())]
+    assert told == [("a", 1), ("a", 2), ("a", 3), ("a", 4), ("a", 5), ("b", 1), ("b", 2)]
+    assert "7 more events were not sent" in err
+    assert err.count("link lost (the server ended the stream), trying again") == 3
+    assert err.splitlines()[-1].endswith("403: enough")
+    assert len(server.requests) == 7
+
+
+def test_following_a_real_service() -> None:
+    """Events come as they happen; the service is killed and comes back, and so do its events."""
+    import signal
+    import subprocess
+
+    running = Service()
+    port = running.port
+    follower = subprocess.Popen(
+        [*COMMAND, "events", "--follow", "--json", running.url],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    lines: list[str] = []
+    complaints: list[str] = []
+    readers = [
+        threading.Thread(target=lambda: lines.extend(iter(follower.stdout.readline, ""))),
+        threading.Thread(target=lambda: complaints.extend(iter(follower.stderr.readline, ""))),
+    ]
+    for reader in readers:
+        reader.start()
+
+    def told(event: str, **fields: Any) -> bool:
+        return any(
+            each["event"] == event and fields.items() <= each.items()
+            for each in map(json.loads, list(lines))
+        )
+
+    try:
+        running.do("fail()")
+        assert eventually(lambda: told("circuit_changed", new="open"))
+        first = json.loads(lines[-1])["instance"]
+        running.do("fail(1)")
+        assert eventually(lambda: told("call_rejected"))
+        running.kill()
+        assert eventually(lambda: any("link lost" in each for each in complaints))
+        running.start(port)
+        running.do("fail()")
+        assert eventually(lambda: json.loads(lines[-1])["instance"] != first)
+        assert eventually(lambda: json.loads(lines[-1])["event"] == "circuit_changed")
+        follower.send_signal(signal.SIGINT)
+        assert follower.wait(10) == 130
+    finally:
+        follower.kill()
+        running.kill()
+        for reader in readers:
+            reader.join()
+        follower.wait()
+        for pipe in (follower.stdout, follower.stderr):
+            pipe.close()
+    assert not any("Traceback" in each for each in complaints)
+
+
+def test_a_terminal_that_knows_few_characters(server: Canned) -> None:
+    """What it cannot show is a question mark, and no traceback."""
+    server.answers["/policies"] = http(policies(policy("日本語")))
+    done = run("policies", server.url, PYTHONIOENCODING="ascii")
+    assert done.returncode == 0
+    assert " ??? " in done.stdout
+
+
+def test_a_reader_that_went_away(server: Canned) -> None:
+    """``meshhook policies | head -1`` ends quietly."""
+    import subprocess
+
+    server.answers["/policies"] = http(policies(*(policy(f"p{at}") for at in range(5_000))))
+    done = subprocess.run(
+        ["bash", "-c", f"{' '.join(COMMAND)} policies --plain {server.url} | head -1"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+    assert done.stdout == "ok\tcircuit_breaker\tp0\tclosed\t\t\t\t\n"
+    assert done.stderr == ""
