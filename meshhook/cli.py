@@ -18,7 +18,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that the arguments name; return the code to exit with.
 
     0: done, and nothing is wrong. 1: a promise was broken, a stack defeats itself, or the command
-    could not be run. 2: the arguments make no sense. 130: interrupted.
+    could not be run. 2: the arguments make no sense. 3: a server cannot be reached. 130:
+    interrupted. The help of each command says what its codes mean.
     """
     parser = make_parser()
     options = parser.parse_args(arguments)
