@@ -5,9 +5,10 @@ its time. One act for a time is in force for a policy: the next one, of whatever
 place. When the time is over the policy is what it was before, unless somebody has changed it in
 between, in whatever way. It is held here and not by a :class:`Control`, so all of them see it.
 
-One thread for all ends what is due. It is a daemon, there only while something is to end. Time is
-that of ``time.monotonic()``: a change of the date neither prolongs an act nor cuts it short. A
-forked child inherits what its parent's policies were set to, and ends it on its own.
+One thread for all ends what is due. It is a daemon, there only while something is to end. It keeps
+real time: a change of the date neither prolongs an act nor cuts it short, and nor does a clock that
+a test has frozen. A forked child inherits what its parent's policies were set to, and ends it on
+its own.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import logging
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from typing import Any, Final
 
 from meshhook import events, forks
@@ -33,8 +35,6 @@ LONGEST = 7 * 86_400.0
 """Seconds that an act may last: who wants more than a week means for good."""
 LONGEST_AUTHOR = 100
 
-_LOOK_AGAIN = 1.0
-"""The thread looks at the clock so often at least, for one that jumps."""
 _OF_A_BREAKER: Final = ("force_open", "disable", "metrics_only", "reset", "isolate")
 _STATES: Final = {
     "force_open": State.FORCED_OPEN,
@@ -56,7 +56,7 @@ class _Act:
         self.kind, self.name = policy.kind, name
         self.author = author
         self.seconds = seconds
-        self.until = time.monotonic() + seconds
+        self.until = _now() + seconds
         # Nobody is kept alive by what was done to it.
         self.policy: weakref.ref[Any] = weakref.ref(policy)
 
@@ -137,7 +137,7 @@ class Control:
         act = _acts.get(policy) if _acts else None
         if act is None or not act.is_in_force():
             return None
-        return max(0.0, act.until - time.monotonic())
+        return max(0.0, act.until - _now())
 
     def _check(self, policy: Entry, action: str, seconds: object) -> None:
         allowed = self.actions(policy)
@@ -149,6 +149,11 @@ class Control:
             raise ConfigurationError(
                 "isolate needs seconds, for how long; force_open refuses calls until it is changed"
             )
+
+
+# The clock is captured on purpose: the thread sleeps in real time, whatever a test pretends.
+def _now(_monotonic: Callable[[], float] = time.monotonic) -> float:
+    return _monotonic()
 
 
 def _bounded(seconds: Duration) -> float:
@@ -177,7 +182,10 @@ _bell = Bell()
 def _take(policy: Entry) -> _Act | None:
     """Take the act for a time away, if there is one."""
     with _lock:
-        return _acts.pop(policy, None)
+        act = _acts.pop(policy, None)
+    if act is not None:
+        _bell.ring()  # the thread may have nothing left to wait for
+    return act
 
 
 def _put(policy: Entry, act: _Act) -> _Act | None:
@@ -221,11 +229,11 @@ def _watch() -> None:
             if soonest is None:
                 _thread = None
                 return
-        _bell.wait(min(_LOOK_AGAIN, max(0.0, soonest - time.monotonic())))
+        _bell.wait(soonest - _now())
 
 
 def _take_due() -> list[_Act]:
-    now = time.monotonic()
+    now = _now()
     with _lock:
         due = [(policy, act) for policy, act in _acts.items() if act.until <= now]
         for policy, _ in due:
