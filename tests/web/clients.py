@@ -60,7 +60,8 @@ class Following:
 
     def next(self, event: str | None = None) -> Told:
         """Wait for the next message, or the next one of a kind."""
-        while True:
+        deadline = time.monotonic() + GIVE_UP
+        while time.monotonic() < deadline:
             while self._told:
                 told = self._told.pop(0)
                 if event is None or told.event == event:
@@ -73,6 +74,7 @@ class Following:
             self._told += [
                 Told(each.event, json.loads(each.data), now) for each in self._parser.feed(piece)
             ]
+        raise TimeoutError(f"no message came that is {event}")
 
     def rest(self) -> bytes:
         """Wait for the end."""

@@ -25,7 +25,7 @@ _log = logging.getLogger("meshhook.web")
 
 BATCH_EVERY = 0.2
 STATS_EVERY = 0.5
-HEARTBEAT = 5.0
+HEARTBEAT = 2.0
 LOOK_UP = 0.25
 """So often a stream looks whether the server stops."""
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -99,15 +100,24 @@ class Endpoints:
         self.feed = Feed()
         self.control = Control(self.registry)
         self.snapshots = Snapshots(self.registry, self.control)
+        self.closing = threading.Event()
         self.renew_locks()
         self._changes: tuple[tuple[int | None, int], bytes] = (None, 0), b""
         self._lines: dict[int, bytes] = {}
-        self.closing = threading.Event()
         self.feed.start()
+        if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+            # From the start, and not only when a scrape happens to come to this worker.
+            from meshhook.observe.multiprocess import start_multiprocess
+
+            start_multiprocess(self.registry)
         forks.enrol(self)
 
     def renew_locks(self) -> None:
-        """Make the lock anew, in a forked child, which has none of the clients."""
+        """Make the locks anew, in a forked child, which has none of the clients."""
+        was_closed = self.closing.is_set()
+        self.closing = threading.Event()
+        if was_closed:
+            self.closing.set()
         self._lock = threading.RLock()
         self._streams: set[Conversation] = set()  # guarded by _lock
 

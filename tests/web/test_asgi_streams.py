@@ -1,0 +1,272 @@
+"""Streams as tasks: they end when the client leaves, stalls, or the server stops."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from typing import Any
+
+import pytest
+
+import meshhook as mh
+from meshhook.observe.web import asgi
+from tests.waiting import eventually_async
+
+
+def awaited(test: Any) -> Any:
+    """Run an async test in a loop of its own."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> None:
+        asyncio.run(test(*args, **kwargs))
+
+    return run
+
+
+SCOPE = {
+    "type": "http",
+    "method": "GET",
+    "path": "/events",
+    "query_string": b"stats=1",
+    "headers": [],
+    "client": None,
+}
+
+
+class Client:
+    """The other end of one ASGI call."""
+
+    def __init__(self, app: Any, **scope: Any) -> None:
+        self.sent: list[Any] = []
+        self.leave = asyncio.Event()
+        self.takes = asyncio.Event()
+        self.takes.set()
+        self.error: Exception | None = None
+        self.task = asyncio.create_task(app({**SCOPE, **scope}, self._receive, self._send))
+
+    async def _receive(self) -> Any:
+        await self.leave.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Any) -> None:
+        await self.takes.wait()
+        if self.error is not None:
+            raise self.error
+        self.sent.append(message)
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(each.get("body", b"") for each in self.sent)
+
+    async def told(self, what: bytes) -> None:
+        assert await eventually_async(lambda: what in self.body)
+
+
+def others() -> set[Any]:
+    """Return the tasks beside this one."""
+    return asyncio.all_tasks() - {asyncio.current_task()}
+
+
+@pytest.fixture
+def app(registry: mh.Registry) -> Any:
+    """Give endpoints over one circuit."""
+    mh.circuit_breaker("payments")
+    app = mh.asgi_app(max_streams=2)
+    yield app
+    app.close()
+
+
+@awaited
+async def test_a_client_that_leaves(app: Any) -> None:
+    """Its tasks end, its listener is gone, and nothing is asked of policies for it."""
+    client = Client(app)
+    await client.told(b"event: stats")
+    assert mh.events.wanted(mh.events.CallFailed)
+    assert app._endpoints.streams == 1
+    client.leave.set()
+    await client.task
+    assert others() == set()
+    assert app._endpoints.streams == 0
+    assert not mh.events.wanted(mh.events.CallFailed)
+
+
+@awaited
+async def test_a_client_that_is_cancelled(app: Any) -> None:
+    """The same, and the cancellation passes through."""
+    client = Client(app)
+    await client.told(b"event: stats")
+    client.task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await client.task
+    assert others() == set()
+    assert app._endpoints.streams == 0
+
+
+@awaited
+async def test_a_client_that_leaves_while_it_stalls(app: Any) -> None:
+    """What is being sent to it is given up."""
+    client = Client(app)
+    await client.told(b"event: hello")
+    client.takes.clear()
+    await asyncio.sleep(0.01)
+    client.leave.set()
+    await client.task
+    assert others() == set()
+
+
+@awaited
+async def test_a_client_that_takes_nothing(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is given up after a while, for it takes the place of another."""
+    monkeypatch.setattr(asgi, "STALLED", 0.02)
+    client = Client(app)
+    await client.told(b"event: hello")
+    client.takes.clear()
+    await asyncio.wait_for(client.task, 30)
+    assert others() == set()
+    assert app._endpoints.streams == 0
+
+
+@awaited
+async def test_a_connection_that_breaks(app: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Some servers raise when they send to nobody: the end, and no word of it."""
+    client = Client(app)
+    await client.told(b"event: hello")
+    client.error = BrokenPipeError()
+    await asyncio.wait_for(client.task, 30)
+    assert caplog.text == ""
+    assert others() == set()
+
+
+@awaited
+async def test_a_failure_of_ours_ends_the_stream(
+    app: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log tells where, and not what."""
+    client = Client(app)
+    await client.told(b"event: stats")
+
+    def fail(token: Any) -> Any:
+        raise RuntimeError("s3cret")
+
+    monkeypatch.setattr(app._endpoints.snapshots, "changes_since", fail)
+    await asyncio.wait_for(client.task, 30)
+    assert "RuntimeError at " in caplog.text
+    assert "s3cret" not in caplog.text
+
+
+@awaited
+async def test_the_end_of_the_server(app: Any) -> None:
+    """Streams end as whole answers, soon; later ones are told to come back."""
+    client = Client(app)
+    await client.told(b"event: stats")
+    app.close()
+    await asyncio.wait_for(client.task, 5)
+    assert client.sent[-1] == {"type": "http.response.body", "body": b""}
+    assert others() == set()
+    late = Client(app)
+    await late.task
+    assert late.sent[0]["status"] == 503
+
+
+@awaited
+async def test_the_lifespan(app: Any) -> None:
+    """Is answered, and its end ends the streams."""
+    client = Client(app)
+    await client.told(b"event: hello")
+    messages = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return messages.pop(0)
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    await app({"type": "lifespan"}, receive, send)
+    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    await asyncio.wait_for(client.task, 5)
+
+
+@awaited
+async def test_web_sockets_are_refused(app: Any) -> None:
+    """Before they are open."""
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await app({"type": "websocket", "path": "/events"}, receive, send)
+    assert sent == [{"type": "websocket.close"}]
+
+
+@awaited
+async def test_so_many_and_no_more(app: Any) -> None:
+    """503 for a third; a place that is left is free again."""
+    first, second = Client(app), Client(app)
+    await first.told(b"event: hello")
+    await second.told(b"event: hello")
+    third = Client(app)
+    await third.task
+    assert third.sent[0]["status"] == 503
+    assert (b"retry-after", b"5") in third.sent[0]["headers"]
+    first.leave.set()
+    await first.task
+    fourth = Client(app)
+    await fourth.told(b"event: hello")
+    for each in (second, fourth):
+        each.leave.set()
+        await each.task
+
+
+@awaited
+async def test_a_body_that_does_not_come(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is not waited for, for long; one that is given up is not answered at all."""
+    monkeypatch.setattr(asgi, "BODY_WITHIN", 0.01)
+    slow = Client(app, method="POST", path="/policies/circuit_breaker/payments/reset")
+    await asyncio.wait_for(slow.task, 30)
+    assert slow.sent[0]["status"] == 403
+    gone = Client(app, method="POST", path="/policies/circuit_breaker/payments/reset")
+    gone.leave.set()
+    await gone.task
+    assert gone.sent == []
+
+
+@awaited
+async def test_liveness_needs_no_thread(app: Any) -> None:
+    """It answers while all threads that read are busy."""
+    busy, go = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def block() -> None:
+        loop.call_soon_threadsafe(busy.set)
+        asyncio.run_coroutine_threadsafe(go.wait(), loop).result()
+
+    blocked = [asyncio.create_task(app._in_thread(block)) for _ in range(10)]
+    await busy.wait()
+    live = Client(app, path="/health/live")
+    await asyncio.wait_for(live.task, 5)
+    assert live.sent[0]["status"] == 200
+    go.set()
+    await asyncio.gather(*blocked)
+
+
+def test_a_loop_that_is_closed_under_a_stream(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks no call that would wake it."""
+    wakes: list[Any] = []
+    converse = app._endpoints.converse
+    monkeypatch.setattr(
+        app._endpoints, "converse", lambda wish, wake: wakes.append(wake) or converse(wish, wake)
+    )
+
+    async def begin() -> None:
+        client = Client(app)
+        await client.told(b"event: hello")
+        client.leave.set()
+        await client.task
+
+    asyncio.run(begin())
+    (wake,) = wakes
+    assert wake() is None
