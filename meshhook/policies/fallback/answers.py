@@ -25,7 +25,7 @@ NOTHING: Any = object()
 class Answers:
     """The sources of one guarded function."""
 
-    __slots__ = ("_fallback", "_handlers", "_last", "_last_good", "place")
+    __slots__ = ("_fallback", "_given", "_handlers", "_last", "_last_good", "place")
 
     def __init__(
         self,
@@ -35,8 +35,10 @@ class Answers:
     ) -> None:
         self._fallback = fallback
         self._handlers = handlers
-        self._last_good = fallback.last_good  # in which results are where `place` tells
-        self._last = len(handlers) if fallback.settings.value is None else len(handlers) + 1
+        # All sources are those of one moment, for others may come in their place at any time.
+        self._last_good = fallback.last_good
+        self._given = fallback.settings.value
+        self._last = len(handlers) if self._given is None else len(handlers) + 1
         self.place = place
         """Where the last good result of a call is kept, by its arguments."""
 
@@ -112,7 +114,7 @@ class Answers:
         return found.result
 
     def _value(self, exc: Exception | None) -> Any:
-        value = self._fallback.settings.value
+        value = self._given
         if value is None:
             self._fallback.tally.failures += 1
             return NOTHING
