@@ -66,7 +66,7 @@ class Watch:
         contents = self._contents()
         if contents == self._seen:
             return
-        while not closed.wait(min(_SETTLED_AFTER, self._interval)):
+        while not closed.wait(_SETTLED_AFTER):
             before, contents = contents, self._contents()
             if before == contents:
                 break

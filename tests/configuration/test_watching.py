@@ -95,12 +95,12 @@ def test_a_broken_file_changes_nothing_and_is_told_once(
     seen: list[Any] = []
     limit = _limit()
     with mh.subscribe(seen.append, events.ConfigurationRejected, events.ConfigurationReloaded):
-        path.write_text("[defaults.timeout]\nseconds = 'soon'\n")
+        replace(path, "[defaults.timeout]\nseconds = 'soon'\n")
         assert eventually(lambda: bool(seen))
         threading.Event().wait(10 * OFTEN)
         assert [type(each).__name__ for each in seen] == ["ConfigurationRejected"]
         assert limit.settings.seconds == 1.0
-        path.write_text("[defaults.timeout]\nseconds = 4\n")
+        replace(path, "[defaults.timeout]\nseconds = 4\n")
         assert eventually(lambda: len(seen) == 2)
     assert seen[1] == events.ConfigurationReloaded(
         policy="configuration", name="shop.toml", changed=1
@@ -140,7 +140,7 @@ def test_a_file_that_is_being_written_is_read_when_it_is_done(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It has to be the same twice in a row; what it was in between is not told."""
-    monkeypatch.setattr(watching, "_SETTLED_AFTER", 0.1)
+    monkeypatch.setattr(watching, "_SETTLED_AFTER", 0.5)
     limit = _limit()
     for end in range(1, 20):
         path.write_text("[defaults.timeout]\nseconds = 2\n# and so on"[: 20 + end])
