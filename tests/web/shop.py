@@ -5,6 +5,7 @@
 - ``serve PORT [open|closed] [FLEET]`` starts the server, with an operator or for reading only;
 - ``close`` closes it; ``break NAME`` lets an upstream fail and tells when its circuit has opened;
 - ``heal NAME`` lets it work again; ``state NAME`` tells the state of its circuit;
+- ``act NAME ACTION SECONDS`` does what an operator would;
 - ``add KIND NAME`` makes a policy of any name; ``storm POLICIES EVENTS`` rejects calls.
 """
 
@@ -20,6 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 import meshhook as mh
+from meshhook.observe.control import Control
 
 TOKEN = "let-me-in"
 OPERATOR = "ada"
@@ -118,6 +120,12 @@ class Shop:
     def state(self, name: str) -> object:
         """Return the state of a circuit."""
         return str(self.breakers[name].state)
+
+    def act(self, name: str, action: str, seconds: str) -> object:
+        """Do what an operator would do."""
+        control = Control(mh.registry)
+        control.act("circuit_breaker", name, action, seconds=float(seconds), author=OPERATOR)
+        return None
 
     def add(self, kind: str, name: str) -> object:
         """Make a policy of a name that comes as JSON, and fail a call of it."""

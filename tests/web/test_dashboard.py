@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -23,6 +24,7 @@ ROOT = Path(__file__).parents[2]
 STATIC = ROOT / "meshhook" / "observe" / "web" / "static"
 IMAGES = ROOT / "docs" / "images"
 LARGEST = 200_000
+NOTHING = "\N{EN DASH}"
 HOSTILE = [
     "<img src=x onerror=alert(1)>",
     '"><script>alert(2)</script>',
@@ -640,38 +642,36 @@ def test_a_fleet_is_one_table(own: Shop, shared: Shop, visit: Callable[..., Tab]
     assert page.evaluate("document.documentElement.scrollWidth") <= 1440
 
 
-@pytest.mark.parametrize(
-    ("image", "view", "how"),
-    [
-        ("dashboard-dark.png", "#/", {"theme": "dark"}),
-        ("dashboard-light.png", "#/policy/circuit_breaker/payments", {"theme": "light"}),
-        ("dashboard-phone.png", "#/", {"theme": "dark", "width": 360, "height": 740}),
-        ("dashboard-fleet.png", "#/fleet", {"theme": "light", "height": 640}),
-    ],
-)
-def test_screenshots(
-    own: Shop,
-    shared: Shop,
-    visit: Callable[..., Tab],
-    tmp_path: Path,
-    image: str,
-    view: str,
-    how: Any,
-) -> None:
-    """``MESHHOOK_SCREENSHOTS=1`` writes those of the documentation anew."""
+SHOTS: list[tuple[str, str, dict[str, Any]]] = [
+    ("dashboard-dark.png", "#/", {"theme": "dark"}),
+    ("dashboard-light.png", "#/policy/circuit_breaker/payments", {"theme": "light"}),
+    ("dashboard-phone.png", "#/", {"theme": "dark", "width": 360, "height": 740}),
+    ("dashboard-fleet.png", "#/fleet", {"theme": "light", "height": 640}),
+]
+
+
+def test_screenshots(own: Shop, shared: Shop, visit: Callable[..., Tab], tmp_path: Path) -> None:
+    """``MESHHOOK_SCREENSHOTS=1`` writes those of the documentation anew; it takes two minutes."""
     is_wanted = os.environ.get("MESHHOOK_SCREENSHOTS") == "1"
     own.serve("open", own.url, shared.url, "http://127.0.0.1:9")
-    ready = "#fleet tbody tr" if "fleet" in view else ".tile"
-    tab = visit(own, f"/{view}", ready=ready, still=True, **how)
+    tabs = []
+    for image, view, how in SHOTS:
+        ready = "#fleet tbody tr" if "fleet" in view else ".tile"
+        tabs.append((image, visit(own, f"/{view}", ready=ready, still=True, **how)))
+    wait = tabs[0][1].page.wait_for_timeout
     if is_wanted:
-        tab.page.wait_for_timeout(60_000)
+        wait(50_000)
         own.tell("break", "search")
-        tab.page.wait_for_timeout(30_000)
+        own.tell("heal", "search")
+        wait(35_000)
+        own.tell("act", "stock", "metrics_only", "300")
+        wait(15_000)
     own.tell("break", "payments")
-    tab.page.wait_for_timeout(6_000 if is_wanted else 600)
-    path = (IMAGES if is_wanted else tmp_path) / image
-    tab.shoot(path)
-    assert 5_000 < path.stat().st_size < LARGEST
+    wait(9_000 if is_wanted else 600)
+    for image, tab in tabs:
+        path = (IMAGES if is_wanted else tmp_path) / image
+        tab.shoot(path)
+        assert 5_000 < path.stat().st_size < LARGEST
 
 
 def test_without_a_chromium_the_reason_is_plain(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -683,6 +683,100 @@ def test_without_a_chromium_the_reason_is_plain(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("CI", "true")
     with pytest.raises(pytest.fail.Exception, match="no Chromium found"):
         chromium_or_skip()
+
+
+def test_numbers_are_short_and_plain(shared: Shop, visit: Callable[..., Tab]) -> None:
+    """What little is there is not shown as nothing, and what is unknown not as zero."""
+    page = visit(shared).page
+    shown = page.evaluate(
+        """async () => {
+            const { ago, count, duration, left, rate, share } = await import("./static/format.js");
+            return {
+                count: [0, 9999, 12345, 123456, 1234567, null].map(count),
+                rate: [0, 0.01, 0.44, 9.96, 1024, NaN].map(rate),
+                share: [null, 0, 0.0004, 0.042, 0.1, 0.9996, 1].map(share),
+                duration: [null, 0, 0.00025, 0.0042, 0.12, 1.24, 59.6, 125].map(duration),
+                left: [-1, 59, 60, 3725, 90000].map(left),
+                ago: [-3, 1, 2, 61, 7200, 200000].map(ago),
+            };
+        }"""
+    )
+    assert shown == {
+        "count": ["0", "9,999", "12.3k", "123k", "1.2M", NOTHING],
+        "rate": ["0", "0", "0.4", "10", "1,024", NOTHING],
+        "share": [NOTHING, "0 %", "<0.1 %", "4.2 %", "10 %", ">99.9 %", "100 %"],
+        "duration": [NOTHING, "0 s", "250 µs", "4.2 ms", "120 ms", "1.2 s", "1 min", "2 min 5 s"],
+        "left": ["0 s", "59 s", "1 min", "1 h 2 min", "1 d 1 h"],
+        "ago": ["now", "now", "2 s ago", "1 min ago", "2 h ago", "2 d ago"],
+    }
+
+
+def test_rates_are_differences_of_counters(shared: Shop, visit: Callable[..., Tab]) -> None:
+    """By the clock of the service; a gap is a gap, and a reset is no flood of calls."""
+    page = visit(shared).page
+    seen = page.evaluate(
+        """async () => {
+            const { Model, SECONDS } = await import("./static/model.js");
+            const model = new Model();
+            const instance = (id) => ({ instance: { id, time: 100 }, recent: [], can_act: true });
+            const tell = (time, calls, full = false) => model.stats({
+                time, full, total: 1, gone: [],
+                policies: [{ policy: "retry", name: "a", status: "ok", condition: "ok",
+                    critical: false, actions: [], until: null, stats: { calls, failures: 0 } }],
+            });
+            const last = (number) => {
+                const { total } = model.policies.get("retry/a");
+                return [...Array(number).keys()].map((age) =>
+                    total[(model.cursor - age + SECONDS) % SECONDS]).reverse();
+            };
+            model.hello(instance("a:1:1"));
+            tell(100, 1000, true);
+            tell(101, 1010);
+            tell(101.5, 1020);
+            tell(102, 1030);
+            const steady = last(3);
+            tell(112, 1530);
+            const gap = last(4);
+            tell(113, 0);
+            tell(114, 7);
+            const reset = last(2);
+            const { restarted } = model.hello(instance("a:2:2"));
+            return { steady, gap, reset, restarted, left: model.policies.size };
+        }"""
+    )
+    assert seen["steady"][1:] == [10, 20]
+    assert [math.isnan(each) for each in seen["gap"]] == [True, True, True, False]
+    assert seen["gap"][-1] == 50
+    assert seen["reset"] == [0, 7]
+    assert seen["restarted"] is True
+    assert seen["left"] == 0
+
+
+def test_the_service_says_why_it_gives_no_stream(shared: Shop, browser: Any) -> None:
+    """An EventSource hides the answer; the page asks for it."""
+    tab = Tab(browser)
+    body = json.dumps({"error": "too many clients follow the events"})
+    tab.page.route("**/events?*", lambda route: route.fulfill(status=503, body=body))
+    tab.page.goto(shared.url)
+    tab.page.locator("#lost", has_text="The service says: too many clients").wait_for()
+    tab.close()
+
+
+def test_the_page_works_below_any_path(shared: Shop, browser: Any) -> None:
+    """All its addresses are relative, so it may be mounted anywhere."""
+    tab = Tab(browser)
+    page = tab.page
+
+    def forward(route: Any) -> None:
+        route.continue_(url=route.request.url.replace("/ops/", "/"))
+
+    elsewhere: list[str] = []
+    page.route("**/ops/**", forward)
+    page.on("request", lambda request: elsewhere.append(request.url))
+    page.goto(f"{shared.url}/ops/")
+    page.wait_for_selector(".tile")
+    assert [url for url in elsewhere if "/ops/" not in url] == []
+    tab.close()
 
 
 def test_the_page_loads_nothing_from_elsewhere() -> None:

@@ -33,9 +33,9 @@ export class Acting {
   show(policy) {
     const { canAct } = this.model;
     const actions = `${policy.key} ${policy.actions} ${canAct}`;
+    this.policy = policy;
     if (actions === this.shown) return;
     this.shown = actions;
-    this.policy = policy;
     this.#ask(null);
     this.#tell("");
     put(this.why, canAct ? "" : READ_ONLY);
@@ -104,7 +104,7 @@ export class Acting {
     this.#tell("Sending …");
     try {
       const answer = await post(policy, action, seconds);
-      if (policy !== this.policy) return;
+      if (policy.key !== this.policy.key) return;
       if (!answer.ok) throw await refusal(answer);
       this.refused = false;
       const time = seconds ? ` for ${left(seconds)}` : "";
@@ -113,7 +113,7 @@ export class Acting {
       this.#tell(`Done at ${timeOfDay(Date.now() / 1000)}: ${words(action)}${time}.`);
       this.buttons.querySelector(`[data-action="${CSS.escape(action)}"]`)?.focus();
     } catch (error) {
-      if (policy !== this.policy) return;
+      if (policy.key !== this.policy.key) return;
       confirm.disabled = false;
       this.#tell(error.message, "bad");
       if (error.isRefusal) {

@@ -139,7 +139,8 @@ function showLink() {
   put($("lost-what"), state === "quiet" ? "No news from the service." : "The link to the service is lost.");
   const old = age === null ? "Nothing has come yet." : `What you see is ${left(age)} old.`;
   const next = state === "lost" ? (link.wait > 0.5 ? ` Next attempt in ${left(link.wait)}.` : " Trying …") : "";
-  put($("lost-age"), old + next);
+  const why = link.why ? ` The service says: ${link.why}.` : "";
+  put($("lost-age"), old + next + why);
 }
 
 // Painting
@@ -221,6 +222,7 @@ for (const button of document.querySelectorAll("[data-mode]")) {
   button.addEventListener("click", () => {
     for (const each of document.querySelectorAll("[data-mode]")) each.setAttribute("aria-pressed", String(each === button));
     timeline.choose({ mode: button.dataset.mode });
+    model.dropped = 0;
     link.open(button.dataset.mode === "all" ? null : NOTABLE);
     schedule();
   });
@@ -260,17 +262,19 @@ function goTo(key) {
 }
 
 function leave(key) {
+  $("main").inert = false;
   if (location.hash.startsWith("#/policy/")) location.hash = view === "policies" ? "#/" : `#/${view}`;
   const tile = grid.tiles.get(key)?.root;
   (tile?.isConnected ? tile : $("text")).focus({ preventScroll: true });
 }
 
 let view = "policies";
+const phone = matchMedia("(width < 640px)");
 
 function route() {
   const [, first = "", kind, name] = location.hash.split("/");
   if (first === "policy" && name) {
-    drawer.open(`${decodeURIComponent(kind)}/${decodeURIComponent(name)}`);
+    drawer.open(`${decoded(kind)}/${decoded(name)}`);
   } else {
     view = first === "timeline" || first === "fleet" ? first : "policies";
     drawer.close();
@@ -280,11 +284,21 @@ function route() {
     if (each.dataset.view === view) each.setAttribute("aria-current", "page");
     else each.removeAttribute("aria-current");
   }
+  // On a phone the drawer covers everything, and nothing below it can be reached.
+  $("main").inert = drawer.isOpen && phone.matches;
   if (view === "fleet") fleet.start();
   else fleet.stop();
   schedule();
 }
 addEventListener("hashchange", route);
+
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
 
 // The keyboard
 

@@ -98,7 +98,7 @@ export class Drawer {
 
   paint() {
     const policy = this.model.policies.get(this.key);
-    this.gone.hidden = Boolean(policy);
+    this.gone.hidden = Boolean(policy) || !this.model.second;
     this.acting.root.hidden = !policy;
     if (!policy) {
       put(this.name, this.key.slice(this.key.indexOf("/") + 1));

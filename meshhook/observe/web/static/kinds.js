@@ -172,7 +172,7 @@ const KINDS = {
     ],
     meter(policy) {
       const { left: unused, usage } = policy.stats;
-      const portion = Math.max(0, 1 - usage);
+      const portion = Math.max(0, 1 - (usage || 0));
       return {
         text: `${count(unused)} more attempts allowed`,
         share: portion,

@@ -20,6 +20,7 @@ export class Link {
     this.kinds = null;
     this.source = null;
     this.timer = 0;
+    this.why = ""; // what the service answers instead of a stream
     setInterval(() => this.#watch(), 250);
   }
 
@@ -29,7 +30,8 @@ export class Link {
     this.#drop();
     const query = new URLSearchParams({ stats: "1" });
     if (kinds) query.set("kinds", kinds.join(","));
-    const source = new EventSource(`events?${query}`);
+    const address = `events?${query}`;
+    const source = new EventSource(address);
     this.source = source;
     this.opened = performance.now();
     for (const kind of ["hello", "events", "stats"]) {
@@ -37,13 +39,31 @@ export class Link {
         if (source !== this.source) return;
         this.heard = performance.now();
         this.pause = FIRST_PAUSE;
+        this.why = "";
         this.receive(kind, JSON.parse(message.data));
         this.#become("live");
       });
     }
     source.onerror = () => {
-      if (source === this.source) this.#lose();
+      if (source !== this.source) return;
+      this.#lose();
+      this.#ask(address);
     };
+  }
+
+  /** An EventSource does not tell what it was answered: ask once more, for that alone. */
+  async #ask(address) {
+    const asking = new AbortController();
+    try {
+      const answer = await fetch(address, { signal: asking.signal });
+      if (answer.ok) return;
+      const { error } = await answer.json().catch(() => ({}));
+      this.why = error ?? `it answers ${answer.status}`;
+    } catch {
+      this.why = ""; // Nobody is there; the page says so already.
+    } finally {
+      asking.abort();
+    }
   }
 
   /** Seconds since the last message, or null if there was none. */
