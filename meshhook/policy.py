@@ -106,8 +106,9 @@ class Policy(Changeable):
 
     def _adopted(self, name: str) -> Self:
         """Make a policy like this one for a function of that name."""
+        recipe = self.recipe or Recipe.of(self.settings)
         return self.registry.make(
-            self.kind, name, self.recipe, lambda checked: type(self)(checked, self.registry)
+            self.kind, name, recipe, lambda checked: type(self)(checked, self.registry)
         )
 
     def _twin(self, new: Any) -> Self:

@@ -114,10 +114,20 @@ class Installation:
         for entry in entries:
             self._plan_one(entry, entry._name, problems)
         if not problems:
-            try:
-                changes.check(self._changes[begun:])
-            except ConfigurationError as error:
-                problems.add(str(error))
+            problems += self._misfits(self._changes[begun:])
+
+    def _misfits(self, made: list[changes.Change]) -> list[Problem]:
+        """Return what cannot be changed, or does not fit the functions that have the policies."""
+        try:
+            changes.check(made)
+        except ConfigurationError as error:
+            if len(made) > 1:
+                # One by one, to tell of each; what only fails together is told as it is.
+                alone = [problem for each in made for problem in self._misfits([each])]
+                return alone or [Problem((), str(error))]
+            policy: Any = made[0][0]
+            return [self._layers.misfit(policy.kind, policy._name, str(error))]
+        return []
 
     def _plan_more(self) -> None:
         """Look at the policies that have turned up. Raises ConfigurationError."""

@@ -58,8 +58,14 @@ class Layers:
         try:
             made = maker.settings(_values(over.below), dict(recipe.given), _values(over.above))
         except Exception as error:
-            return _misfit(kind, name, over, error)
+            text = str(error) if isinstance(error, ConfigurationError) else type(error).__qualname__
+            return self.misfit(kind, name, f"{kind} {name!r}: {text}")
         return recipe.settings if made == recipe.settings else made
+
+    def misfit(self, kind: str, name: str, text: str) -> Problem:
+        """Return a problem with what lies over one policy, at the places that ``text`` tells of."""
+        over = self.over(kind, name)
+        return Problem(tuple(_told_of(text, {**over.below, **over.above})), text)
 
     def over(self, kind: str, name: str) -> Over:
         """Return what lies over one policy, each setting from the highest layer that has it."""
@@ -91,12 +97,6 @@ class Layers:
 
 def _values(settings: Mapping[str, Setting]) -> dict[str, Any]:
     return {argument: setting.value for argument, setting in settings.items()}
-
-
-def _misfit(kind: str, name: str, over: Over, error: Exception) -> Problem:
-    text = str(error) if isinstance(error, ConfigurationError) else type(error).__qualname__
-    places = _told_of(text, {**over.below, **over.above})
-    return Problem(tuple(places), f"{kind} {name!r}: {text}")
 
 
 def _told_of(text: str, settings: Mapping[str, Setting]) -> Iterable[Place]:

@@ -93,7 +93,7 @@ def test_what_cannot_be_changed_changes_nothing_else(registry: mh.Registry) -> N
     def charge(order: int, amount: int) -> None: ...
 
     limit = mh.timeout(2, name="one")
-    with pytest.raises(mh.ConfigurationError, match="cannot be changed"):
+    with pytest.raises(mh.ConfigurationError) as caught:
         configure(
             {
                 "policies": {
@@ -102,8 +102,24 @@ def test_what_cannot_be_changed_changes_nothing_else(registry: mh.Registry) -> N
                 }
             }
         )
+    assert str(caught.value).startswith(
+        "dict: policies.idempotent.charge.version: version of idempotent 'charge' cannot be "
+        "changed while it is at work: "
+    )
     assert limit.settings.seconds == 2.0
     assert registry._layers is None
+
+
+def test_what_does_not_fit_a_function_changes_nothing_else(registry: mh.Registry) -> None:
+    """Although the settings are fine, and would fit another function."""
+
+    @mh.timeout(2, name="one")
+    async def one() -> None: ...
+
+    with pytest.raises(mh.ConfigurationError) as caught:
+        configure({"defaults": {"timeout": {"mode": "process", "max_abandoned": 3}}})
+    assert str(caught.value).startswith("dict: defaults.timeout.mode: mode='process' cannot stop")
+    assert one.policies[0].settings.mode == "auto"  # type: ignore[attr-defined]
 
 
 def test_a_change_that_fails_half_way_is_taken_back(

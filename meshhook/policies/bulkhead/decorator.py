@@ -94,7 +94,7 @@ def bulkhead(
     if guard.is_target(max_concurrent):
         return bulkhead()(max_concurrent)  # type: ignore[type-var]
     recipe = recipes(
-        max_concurrent=max_concurrent,  # type: ignore[arg-type]
+        max_concurrent=max_concurrent,
         max_queue=max_queue,
         max_wait=max_wait,
         order=order,

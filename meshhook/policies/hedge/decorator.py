@@ -114,7 +114,7 @@ def hedge(
     if isinstance(alternatives, Iterator):
         alternatives = tuple(alternatives)
     recipe = recipes(
-        delay=delay,  # type: ignore[arg-type]
+        delay=delay,
         quantile=quantile,
         minimum_samples=minimum_samples,
         minimum_delay=minimum_delay,

@@ -89,7 +89,7 @@ def throttle(
     if guard.is_target(k):
         return throttle()(k)  # type: ignore[type-var]
     recipe = recipes(
-        k=k,  # type: ignore[arg-type]
+        k=k,
         window=window,
         minimum_calls=minimum_calls,
         max_rejection=max_rejection,

@@ -88,7 +88,7 @@ def timeout(
     if guard.is_target(seconds):
         return timeout()(seconds)  # type: ignore[type-var]
     recipe = recipes(
-        seconds=seconds,  # type: ignore[arg-type]
+        seconds=seconds,
         per_item=per_item,
         mode=mode,
         message=message,
