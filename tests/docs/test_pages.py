@@ -16,6 +16,8 @@ import meshhook as mh
 from meshhook.budgets import RetryBudgetStats
 from meshhook.composition.lint import RULES
 from meshhook.composition.resilient import PLACES
+from meshhook.observe.fleet import Fleet
+from meshhook.observe.fleet_folder import FleetFolder
 from meshhook.observe.logging import log_events
 from meshhook.observe.opentelemetry import instrument
 from meshhook.observe.prometheus import PrometheusCollector, exposition, start_multiprocess
@@ -246,6 +248,8 @@ ELSEWHERE: dict[str, Any] = {
     "PrometheusCollector": PrometheusCollector,
     "exposition": exposition,
     "start_multiprocess": start_multiprocess,
+    "Fleet": Fleet,
+    "FleetFolder": FleetFolder,
 }
 """What is public and has its home in a module of its own."""
 PUBLIC = [*mh.__all__, *ELSEWHERE]

@@ -11,6 +11,8 @@ from typing import Any, assert_type
 
 import meshhook as mh
 from meshhook.events import CircuitChanged, Event, Subscription
+from meshhook.observe.fleet import Fleet
+from meshhook.observe.fleet_folder import Announcement, FleetFolder
 from meshhook.observe.logging import log_events
 from meshhook.observe.multiprocess import Writer
 from meshhook.observe.opentelemetry import Instrumentation, instrument
@@ -463,6 +465,10 @@ def use_the_rest(registry: mh.Registry, error: mh.CircuitOpenError, late: mh.Tim
     PrometheusCollector(buckets="1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     assert_type(exposition(mh.registry, "text/plain", max_series=100), tuple[bytes, str])
     assert_type(start_multiprocess(directory="/run", interval="2s"), Writer)
+    assert_type(Fleet(["http://a"], "2s", token="t", header="X-Key").read(), dict[str, Any])
+    assert_type(Fleet(FleetFolder("/run/shop")), Fleet)
+    assert_type(FleetFolder("/run/shop").announce("http://a"), Announcement)
+    Fleet(7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     instrument(meter_provider="p")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
     def listener(event: CircuitChanged) -> None:

@@ -68,7 +68,7 @@ class OneReader:
             status=said.status,
             ready=said.ready,
             rows=rows_of_one(said.policies.values(), self._rates),
-            happened=[(each.time, _line(each)) for each in _recent(self._remote)],
+            happened=[(each.time, line_of(each)) for each in _recent(self._remote)],
         )
 
 
@@ -96,14 +96,14 @@ class FleetReader:
             ready=all(each["ready"] for each in reachable) if reachable else None,
             rows=rows_of_fleet(document, self._rates),
             happened=self._happened([each["url"] for each in reachable]),
-            notices=list(_notices(document)),
+            notices=notices_of(document),
         )
 
     def _happened(self, urls: list[str]) -> list[tuple[float, str]]:
         questions = {url: partial(_recent, self._remotes[url]) for url in urls}
         answers = self._asking.all(questions, self._timeout)
         lines = [
-            (each.time, f"{_line(each)}  on {url}")
+            (each.time, f"{line_of(each)}  on {url}")
             for url, answer in answers.items()
             if isinstance(answer, list)
             for each in answer
@@ -111,13 +111,14 @@ class FleetReader:
         return sorted(lines)
 
 
-def _notices(document: dict[str, Any]) -> Any:
-    for member in document["members"]:
-        if member["error"]:
-            yield f"{member['url']}: {member['error']}"
-    for policy in document["policies"]:
-        for each in policy["outliers"]:
-            yield f"{policy['policy']}/{policy['name']}: {each['why']}, on {each['id']}"
+def notices_of(document: dict[str, Any]) -> list[str]:
+    """Say which members of a fleet cannot be reached, and which are different."""
+    missing = [f"{each['url']}: {each['error']}" for each in document["members"] if each["error"]]
+    return missing + [
+        f"{policy['policy']}/{policy['name']}: {each['why']}, on {each['id']}"
+        for policy in document["policies"]
+        for each in policy["outliers"]
+    ]
 
 
 def _recent(remote: Remote) -> list[Happening]:
@@ -128,7 +129,8 @@ def _recent(remote: Remote) -> list[Happening]:
         return []
 
 
-def _line(happening: Happening) -> str:
+def line_of(happening: Happening) -> str:
+    """Say what happened to what."""
     return f"{happening.kind}/{happening.name}  {told(happening)}"
 
 
