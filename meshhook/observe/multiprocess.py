@@ -357,7 +357,6 @@ def _begin_anew() -> None:
     """Let every writer begin anew in a forked child."""
     global _lock  # noqa: PLW0603 - the parent may have held it while forking
     _lock = threading.RLock()
-    _marks.clear()
     for writer in _writers:
         try:
             writer.begin_anew()

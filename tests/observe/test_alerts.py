@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import re
 import time
@@ -117,24 +118,24 @@ def test_expressions_name_what_is_exported(what: str, text: str) -> None:
             assert set(by) <= labels_of(selector.name), f"{selector.name} has not all of {by}"
 
 
-def words_of(label: str) -> set[str]:
-    """Return the values that a label has anywhere in a registry with everything."""
+@functools.cache
+def everything_scraped() -> list[Any]:
+    """Return the samples of a registry with every kind of policy."""
     body, _ = exposition(everything())
-    return {
-        sample.labels[label]
-        for family in parse_text(body.decode())
-        for sample in family.samples
-        if label in sample.labels
-    } | WORDS.get(label, set())
+    return [sample for family in parse_text(body.decode()) for sample in family.samples]
+
+
+def words_of(label: str) -> set[str]:
+    """Return the values that a label has anywhere."""
+    shown = {each.labels[label] for each in everything_scraped() if label in each.labels}
+    return shown | WORDS.get(label, set())
 
 
 def test_the_catalogue_is_what_is_exported() -> None:
     """The names and labels above are those of a real scrape."""
-    body, _ = exposition(everything())
     real: dict[str, set[str]] = {}
-    for family in parse_text(body.decode()):
-        for sample in family.samples:
-            real.setdefault(sample.name, set()).update(sample.labels)
+    for sample in everything_scraped():
+        real.setdefault(sample.name, set()).update(sample.labels)
     assert real == EXPORTED
     assert len(CATALOGUE) > 60
 

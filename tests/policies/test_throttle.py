@@ -397,6 +397,27 @@ def test_keys_are_bounded(colour: Colour, registry: mh.Registry, dice: list[floa
         colour.call(fn, "down")
 
 
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+def test_a_key_that_leaves_while_it_is_counted_is_counted_once(
+    registry: mh.Registry, monkeypatch: pytest.MonkeyPatch, before: bool
+) -> None:
+    """Whether it goes just before the others are looked at or just after."""
+    policy = mh.throttle(key="{host}", max_keys=1, name="hosts", registry=registry)
+    fn = policy(lambda host: host)
+    family: Any = policy._family
+    look = family.members
+
+    def look_and_evict() -> list[Any]:
+        found = look()
+        fn(object())
+        return look() if before else found
+
+    fn("first")
+    monkeypatch.setattr(family, "members", look_and_evict)
+    for number in range(1, 10):
+        assert policy.stats().accepted == number + before  # the call of the new key, if it is seen
+
+
 def test_no_key_has_no_statistics_by_key(registry: mh.Registry) -> None:
     """There is none."""
     with pytest.raises(TypeError, match="has no key="):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -170,3 +171,19 @@ def test_a_storm_of_failures_costs_a_fifth_more_and_not_four_times_as_much() -> 
     assert calls * 1.19 <= attempts <= calls * 1.2 + 60 + 10
     calls, attempts = load_of_a_storm(None)
     assert attempts == 4 * calls
+
+
+def test_usage_is_the_share_of_what_is_allowed() -> None:
+    """From 0 to 1, which it is when nothing is left; also where nothing is allowed at all."""
+    rule = budget(ratio=0.0, min_per_second=1.0)
+    assert rule.usage(0.0) == 0.0
+    for taken in range(1, 11):
+        assert rule.take(0.0) is not None
+        assert rule.usage(0.0) == pytest.approx(taken / 10)
+    assert rule.usage(30.0) == 0.0
+    few = budget(ratio=0.5, min_per_second=0.0)
+    assert few.usage(0.0) == 0.0
+    few.calls += 3
+    assert few.take(0.0) is not None
+    assert few.usage(0.0) == 1.0
+    assert budget(min_per_second=math.inf).usage(0.0) == 0.0

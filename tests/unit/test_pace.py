@@ -126,3 +126,17 @@ def test_two_sketches_make_a_third() -> None:
     assert both.quantile(1.0) == other.quantile(1.0)
     assert both.quantile(0.5) == one.quantile(0.5)
     assert Sketch().ceiling(0.5) is None
+
+
+def test_what_was_ever_remembered_is_there_since_the_start() -> None:
+    """Whatever has left the window, and after clear and a clock that went back."""
+    made = pace(window=10.0)
+    now = 100.0
+    for number, passed in enumerate((0.0, 1.0, 6.0, 4.9, 5.1, 30.0, -50.0, 7.0, 10.0), start=1):
+        now += passed
+        made.add(now, 1.0)
+        assert made.since_start().count == number
+        if number == 4:
+            made.clear(now)
+            assert made.since_start().count == number
+    assert made.sketch(now).count < 3

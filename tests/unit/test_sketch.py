@@ -99,3 +99,12 @@ def test_reading_bears_what_is_added_meanwhile() -> None:
     finally:
         gc.set_threshold(*threshold)
         gc.callbacks.remove(add)
+
+
+def test_slices_tell_what_is_in_them() -> None:
+    """Ascending, each by its middle, within 10 % of what fell into it."""
+    sketch = sketch_of(5.0, 0.2, 0.2, 0.0)
+    middles = [middle for middle, _ in sketch.slices()]
+    assert [number for _, number in sketch.slices()] == [1, 2, 1]
+    assert middles == [pytest.approx(each, rel=0.1) for each in (SMALLEST, 0.2, 5.0)]
+    assert sketch_of().slices() == []
