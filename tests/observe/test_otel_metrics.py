@@ -185,6 +185,16 @@ def test_durations_are_told_in_seconds(told: Collected) -> None:
     assert not any(name == "meshhook.call.duration.bucket" for name, *_ in points)
 
 
+def test_what_has_no_number_is_left_out(told: Collected) -> None:
+    """Quantiles of no calls, and what no exporter could send."""
+    mh.circuit_breaker("idle", slow_call_duration=1)
+    mh.timeout(5, name="endless").tally.successes = 10**400
+    points = told.points()
+    where = {"policy": "circuit_breaker", "name": "idle"}
+    assert points[at("call.duration.count", **where)] == 0
+    assert not any(name == "meshhook.call.duration.quantile" for name, *_ in points)
+
+
 def test_durations_may_be_told_by_bucket(collected: Collected, registry: mh.Registry) -> None:
     """With buckets, each counts the calls that were at most so long."""
     breaker = mh.circuit_breaker("db", slow_call_duration=1)
