@@ -189,7 +189,9 @@ class ConfigurationReloaded(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigurationRejected(Event):
-    """Settings from outside were read anew, something is wrong with them, and nothing changed."""
+    """Settings from outside were read anew, ``problems`` things are wrong, and nothing changed."""
+
+    problems: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

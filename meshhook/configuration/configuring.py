@@ -73,11 +73,16 @@ class Configuration:
         Raises:
             ConfigurationError: when anything is wrong; nothing changes then.
         """
+        problems = Problems()
         try:
-            changed = self._go_by()
+            changed = self._go_by(problems)
         except ConfigurationError:
             if events.wanted(events.ConfigurationRejected):
-                events.emit(events.ConfigurationRejected(policy="configuration", name=self.name))
+                events.emit(
+                    events.ConfigurationRejected(
+                        policy="configuration", name=self.name, problems=max(1, len(problems))
+                    )
+                )
             raise
         if events.wanted(events.ConfigurationReloaded):
             events.emit(
@@ -87,11 +92,10 @@ class Configuration:
             )
         return changed
 
-    def _go_by(self) -> int:
+    def _go_by(self, problems: Problems) -> int:
         accepted = self._accepted()
         number = next(_numbers)
         variables = os.environ if self._environment else {}
-        problems = Problems()
         contents, budgets = load(self._sources, variables, self._profile, self.registry, problems)
         installation = Installation(self.registry, Layers(contents, number, self), budgets.made)
         installation.check(accepted, problems)
@@ -185,7 +189,7 @@ def configure(
     )
     interval = _interval(watch, made)
     earlier = configuration_of(made.registry)
-    made._go_by()
+    made._go_by(Problems())
     if earlier is not None:
         earlier.close()
     if interval is not None:

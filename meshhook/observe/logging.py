@@ -129,7 +129,8 @@ _FORMS: Final[dict[type[Event], _Form]] = {
     events.ConfigurationRejected: _Form(
         "configuration_rejected",
         logging.WARNING,
-        "%(policy)s %(policy_name)r was read anew and is wrong; nothing has changed",
+        "%(policy)s %(policy_name)r was read anew, %(problems)s things are wrong, and nothing has "
+        "changed",
     ),
     events.StoreFailed: _Form(
         "store_failed",
