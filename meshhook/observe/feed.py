@@ -10,7 +10,8 @@ read. So an event costs the call the same for one listener as for a hundred, and
 drained costs nothing. What leaves a ring before a listener has read it is counted as dropped.
 
 The lock is held for a few steps, which read and write memory. It is reentrant: an event may happen
-in a signal handler or a finalizer that interrupts the feed in its own work.
+in a signal handler or a finalizer that interrupts the feed in its own work, and is kept when that
+is done.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ NOTABLE: Final = (
     events.KeyTakenOver,
     events.LeaseLost,
     events.AbandonedCallEnded,
+    events.ConfigurationReloaded,
+    events.ConfigurationRejected,
 )
 """The kinds that a feed keeps whether anybody listens or not."""
 
@@ -89,10 +92,6 @@ class _Ring:
         self.last: deque[Occurrence] = deque(maxlen=capacity)
         self.total = 0
 
-    def copy(self) -> list[Occurrence]:
-        """Return the last ones, in one step: an event of a finalizer must not come in between."""
-        return list(self.last)
-
 
 class Feed:
     """The last notable events, and listeners to all. Safe to use from any thread or task.
@@ -107,6 +106,7 @@ class Feed:
         self._last = 0  # guarded by _lock, as all below
         self._rings: dict[tuple[type[Event], bool], _Ring] = {}
         self._repeats: dict[tuple[type[Event], str, str], list[float]] = {}
+        self._came_in: deque[tuple[float, Event]] = deque()
         self._subscription: Subscription | None = None
         self.renew_locks()
         forks.enrol(self)
@@ -114,6 +114,7 @@ class Feed:
     def renew_locks(self) -> None:
         """Make the lock anew, in a forked child, where none of the listeners is drained."""
         self._lock = threading.RLock()
+        self._is_busy = self._is_asking = False
         self._listeners: set[weakref.ref[Listener]] = set()
         self._waiting: tuple[weakref.ref[Listener], ...] = ()
         # Not now: the lock of the events may not be a new one yet.
@@ -152,7 +153,7 @@ class Feed:
     def recent(self) -> list[Occurrence]:
         """Return the last notable occurrences, the oldest first."""
         with self._lock:
-            kept = [ring.copy() for (_, notable), ring in list(self._rings.items()) if notable]
+            kept = [list(ring.last) for at, ring in list(self._rings.items()) if at[1]]
         return sorted(itertools.chain.from_iterable(kept))[-self._recent :]
 
     def listen(
@@ -191,7 +192,7 @@ class Feed:
         if capacity > self._capacity:
             self._capacity = capacity
             for ring in list(self._rings.values()):
-                ring.last = deque(ring.copy(), maxlen=capacity)
+                ring.last = deque(ring.last, maxlen=capacity)
 
     def _alive(self) -> list[Listener]:
         found = [ref() for ref in list(self._listeners)]
@@ -199,13 +200,19 @@ class Feed:
 
     def _ask(self) -> None:
         """Subscribe to what is notable and what the listeners want. Call it under the lock."""
-        if self._subscription is None:
-            return
-        self._must_ask = False
-        kinds: set[type[Event]] = set(NOTABLE)
-        for listener in self._alive():
-            kinds.update((Event,) if listener._kinds is None else listener._kinds)
-        self._subscription.listen_to(*(kinds if Event not in kinds else (Event,)))
+        self._must_ask = True
+        if self._is_asking:
+            return  # a listener has vanished meanwhile
+        self._is_asking = True
+        try:
+            while self._must_ask and self._subscription is not None:
+                self._must_ask = False
+                kinds: set[type[Event]] = set(NOTABLE)
+                for listener in self._alive():
+                    kinds.update((Event,) if listener._kinds is None else listener._kinds)
+                self._subscription.listen_to(*((Event,) if Event in kinds else kinds))
+        finally:
+            self._is_asking = False
 
     def _forget(self, ref: weakref.ref[Listener]) -> None:
         """Do without a listener: it was closed, or nobody has it any more."""
@@ -216,25 +223,44 @@ class Feed:
 
     def _hear(self, event: Event) -> None:
         """Keep one event. The call waits for this."""
-        kind = type(event)
         with self._lock:
-            if self._must_ask:
-                self._ask()
-            notable = _is_notable(event)
-            repeated = 0
-            if notable and isinstance(event, _MAY_REPEAT):
-                repeated = self._repetitions(event)
-                if repeated < 0:
-                    return
-            ring = self._rings.get((kind, notable))
-            if ring is None:
-                ring = self._rings[kind, notable] = _Ring(self._capacity)
-            self._last = number = self._last + 1
-            ring.total += 1
-            ring.last.append(Occurrence(number, time.time(), event, repeated))
-            ready = self._ready_for(kind) if self._waiting else ()
+            self._came_in.append((time.time(), event))
+            ready = self._catch_up()
         for listener in ready:
             listener._wake()
+
+    def _catch_up(self) -> list[Listener]:
+        """Keep what has come in; return who is to be woken. Call it under the lock."""
+        ready: list[Listener] = []
+        if self._is_busy:
+            return ready  # this interrupts us at our own work, which ends in here
+        if self._must_ask:
+            self._ask()
+        self._is_busy = True
+        try:
+            while self._came_in:
+                when, event = self._came_in.popleft()
+                self._keep(when, event)
+                if self._waiting:
+                    ready += self._ready_for(type(event))
+        finally:
+            self._is_busy = False
+        return ready
+
+    def _keep(self, when: float, event: Event) -> None:
+        notable = _is_notable(event)
+        repeated = 0
+        if notable and isinstance(event, _MAY_REPEAT):
+            repeated = self._repetitions(event)
+            if repeated < 0:
+                return
+        at = type(event), notable
+        ring = self._rings.get(at)
+        if ring is None:
+            ring = self._rings[at] = _Ring(self._capacity)
+        self._last += 1
+        ring.total += 1
+        ring.last.append(Occurrence(self._last, when, event, repeated))
 
     def _repetitions(self, event: Event) -> int:
         """Return how many were left out before this one; -1 if this one is left out as well."""
@@ -254,7 +280,9 @@ class Feed:
         ready, waiting = [], []
         for ref in self._waiting:
             listener = ref()
-            if listener is not None and listener._wants(kind):
+            if listener is None:
+                continue
+            if listener._wants(kind):
                 ready.append(listener)
             else:
                 waiting.append(ref)
@@ -285,28 +313,41 @@ class Listener:
         """Return what has happened since the last time, and how many of it are lost.
 
         The oldest is first. Of more than ``capacity`` the last ones are kept, and what is notable
-        before all others. Never blocks.
+        before all others. Never blocks. Not to be called in a signal handler.
         """
         feed, read = self._feed, self._read
-        copies: list[tuple[bool, list[Occurrence]]] = []
-        happened = 0
         with feed._lock:
-            for at, ring in list(feed._rings.items()):
-                fresh = ring.total - self._totals.get(at, 0)
-                if fresh and self._wants(at[0]):
-                    happened += fresh
-                    self._totals[at] = ring.total
-                    copies.append((at[1], ring.copy()))
-            self._read = feed._last
-            self._arm()
-        fresh_of = {True: list[Occurrence](), False: list[Occurrence]()}
+            feed._is_busy = True
+            try:
+                happened, copies = self._copy()
+            finally:
+                feed._is_busy = False
+            ready = feed._catch_up()
+        for listener in ready:
+            listener._wake()
+        fresh = {True: list[Occurrence](), False: list[Occurrence]()}
         for is_notable, copy in copies:
-            fresh_of[is_notable] += copy[bisect.bisect_right(copy, read, key=_number) :]
-        found = sorted(fresh_of[True])[-self._capacity :]
+            fresh[is_notable] += copy[bisect.bisect_right(copy, read, key=_number) :]
+        found = sorted(fresh[True])[-self._capacity :]
         room = self._capacity - len(found)
         if room:
-            found = sorted(found + sorted(fresh_of[False])[-room:])
+            found = sorted(found + sorted(fresh[False])[-room:])
         return found, happened - len(found)
+
+    def _copy(self) -> tuple[int, list[tuple[bool, list[Occurrence]]]]:
+        """Return how much has happened since the last time, and the rings that it is in."""
+        feed = self._feed
+        copies = []
+        happened = 0
+        for at, ring in feed._rings.items():
+            fresh = ring.total - self._totals.get(at, 0)
+            if fresh and self._wants(at[0]):
+                happened += fresh
+                self._totals[at] = ring.total
+                copies.append((at[1], list(ring.last)))
+        self._read = feed._last
+        self._arm()
+        return happened, copies
 
     def wait(self, seconds: float | None = None) -> bool:
         """Wait in this thread until there is something to drain, for so many seconds at most.
