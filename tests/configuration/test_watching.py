@@ -105,8 +105,8 @@ def test_a_broken_file_changes_nothing_and_is_told_once(
     assert seen[1] == events.ConfigurationReloaded(
         policy="configuration", name="shop.toml", changed=1
     )
-    assert l    first, second = caplog.records
-    first, second = (record for record in caplog.records if record.name.endswith("configuration"))
+    assert limit.settings.seconds == 4.0
+    first, second = caplog.records
     assert first.levelname == "ERROR"
     assert first.getMessage().startswith(
         "shop.toml has changed and is wrong, so the settings stay as they are: "
