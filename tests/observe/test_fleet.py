@@ -22,9 +22,12 @@ import meshhook.policies
 from meshhook.budgets import RetryBudgetStats
 from meshhook.observe.counters import COUNTERS
 from meshhook.observe.fleet import Fleet
+from meshhook.observe.remote import Remote
 from meshhook.stats import Stats
+from tests.commands.services import service
 from tests.observe.canned import Canned, canned, http, policies, policy
 from tests.servers import free_port
+from tests.waiting import eventually
 
 SECRET = "canary-77aa"
 
@@ -579,3 +582,55 @@ def test_several_may_read_at_the_same_time(server: Canned) -> None:
     for thread in threads:
         thread.join()
     assert [each["members"][0]["id"] for each in documents] == ["a"] * 8
+
+
+def test_real_processes_of_which_one_is_killed_and_one_hangs() -> None:
+    """Those that answer are summed up; the others are said, and are back when they are."""
+    with service() as one, service() as two, service() as three, service() as four:
+        for each in (one, two, three, four):
+            each.do("pay(); pay()")
+        fleet = Fleet([each.url for each in (one, two, three, four)], 0.5)
+        everybody = fleet.read()
+        assert everybody["unreachable"] == 0
+        payments = found(everybody, "payments")
+        assert (payments["members"], payments["sums"]["calls"]) == (4, 8)
+        assert (payments["status"], payments["critical"], payments["differing"]) == (
+            *("ok", True, False),
+        )
+        assert found(everybody, "日本語サービス")["policy"] == "bulkhead"
+        three.kill()
+        four.pause()
+        two.do("fail()")
+        assert eventually(lambda: not fleet.read()["members"][1]["ready"])  # a snapshot is kept
+        begun = time.monotonic()
+        some = fleet.read()
+        assert time.monotonic() - begun < 5
+        assert [each["error"] for each in some["members"]] == [None, None, "refused", "timed out"]
+        assert [each["ready"] for each in some["members"]] == [True, False, None, None]
+        payments = found(some, "payments")
+        assert (payments["members"], payments["sums"]["calls"]) == (2, 7)
+        assert (payments["status"], payments["condition"]) == ("failing", "open")
+        second = some["members"][1]["id"]
+        assert payments["outliers"] == [{"id": second, "why": "open here, closed on 1"}]
+        four.resume()
+        three.start(three.port)
+        assert eventually(lambda: fleet.read()["unreachable"] == 0)
+        again = fleet.read()
+        assert found(again, "payments")["sums"]["calls"] == 9
+
+
+def test_one_process_shows_the_fleet_that_it_knows() -> None:
+    """The table at `/fleet` is the same; who asks for too much of a name gets no secret."""
+    with service() as one, service() as two:
+        nobody = f"http://me:{SECRET}@127.0.0.1:{free_port()}"
+        with mh.serve(port=0, fleet=[one.url, two.url, nobody]) as server:
+            document = Remote(server.url, timeout=10).get("/fleet")
+    assert [each["error"] for each in document["members"]] == [None, None, "refused"]
+    assert found(document, "payments")["members"] == 2
+    assert SECRET not in json.dumps(document)
+
+
+def found(document: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return the policy of a name."""
+    (policy_there,) = (each for each in document["policies"] if each["name"] == name)
+    return dict(policy_there)
