@@ -1,4 +1,4 @@
-"""A service with policies of every kind and customers, for a dashboard to look at.
+"""A service with policies of most kinds and customers, for a dashboard to look at.
 
 ``python -m tests.web.shop`` reads one command a line, and answers each with a line of JSON:
 
@@ -58,18 +58,24 @@ class Shop:
             [("payments", 0.02, True), ("stock", 0.0, False), ("search", 0.005, False)]
         ):
             upstream = self.upstreams[name] = Upstream(seed, failing, 0.004)
+            rules: dict[str, Any] = {"failure_threshold": 5}
+            if name == "search":
+                rules = {"failure_rate_threshold": 0.5, "window": 10, "slow_call_duration": 0.05}
             breaker = self.breakers[name] = mh.circuit_breaker(
-                name, failure_threshold=5, reset_timeout=20, critical=critical
+                name, reset_timeout=20, critical=critical, **rules
             )
             retry = mh.retry(name=f"{name}.retry", max_attempts=2, base_delay=0.002, budget=budget)
             self._calls.append(retry(breaker(upstream)))
+        once = mh.idempotent(key="{order}", store=mh.MemoryStore(), name="orders")(_order)
+        orders = iter(range(10**9))
         self._calls += [
+            lambda: once(next(orders) // 3),
             mh.rate_limit("40/s", name="mail")(Upstream(11, 0.0)),
             mh.bulkhead(4, name="images")(Upstream(12, 0.0, 0.06)),
             mh.timeout("500ms", name="tax")(Upstream(13, 0.01)),
             mh.throttle(name="geo", k=1.2)(Upstream(14, 0.03)),
             mh.fallback(value="none", name="prices")(Upstream(15, 0.04)),
-            mh.hedge(name="users", delay=0.02)(Upstream(16, 0.0, 0.005)),
+            mh.hedge(name="users", delay=0.02, idempotent=True)(Upstream(16, 0.0, 0.005)),
         ]
 
     def open(self) -> None:
@@ -156,6 +162,10 @@ class Shop:
         with mh.events.subscribe(hear):
             time.sleep(1)
         return heard
+
+
+def _order(order: int) -> int:
+    return order
 
 
 def _storm(calls: list[Callable[[], Any]], events: float) -> None:

@@ -15,13 +15,16 @@ const PRESETS = [["30 s", 30], ["1 min", 60], ["5 min", 300], ["15 min", 900]];
 const READ_ONLY = "This page is for reading only: the service was started without authorize=, "
   + "which says who may act.";
 
+const CONFIRMED_WITHIN = 3000;
+const ELSEWHERE = "But the process that this page shows has not told of it: several seem to share this "
+  + "address, and another one has done it.";
+
 let token = ""; // of the operator: kept while the page is open, and nowhere else
 
 export class Acting {
-  /** `done(policy)` gets the answer to an act. */
-  constructor(model, done) {
+  constructor(model) {
     this.model = model;
-    this.done = done;
+    this.unconfirmed = null; // what was done, and is not in the stream yet
     this.buttons = h("div", { class: "buttons" });
     this.question = h("form", { class: "question", hidden: "" });
     this.result = h("p", { class: "result", role: "status" });
@@ -101,6 +104,7 @@ export class Acting {
     token = this.secret.value;
     const seconds = this.seconds?.value ? Number(this.seconds.value) : null;
     confirm.disabled = true;
+    this.early = null;
     this.#tell("Sending …");
     try {
       const answer = await post(policy, action, seconds);
@@ -108,9 +112,9 @@ export class Acting {
       if (!answer.ok) throw await refusal(answer);
       this.refused = false;
       const time = seconds ? ` for ${left(seconds)}` : "";
-      this.done(await answer.json());
       this.#ask(null);
       this.#tell(`Done at ${timeOfDay(Date.now() / 1000)}: ${words(action)}${time}.`);
+      this.#expect(policy.key, action);
       this.buttons.querySelector(`[data-action="${CSS.escape(action)}"]`)?.focus();
     } catch (error) {
       if (policy.key !== this.policy.key) return;
@@ -122,6 +126,24 @@ export class Acting {
         this.secret.focus();
       }
     }
+  }
+
+  /** The process that is shown tells of what was done; of workers, another may have done it. */
+  #expect(key, action) {
+    if (this.early === `${key} ${action}`) return; // it came before the answer did
+    const done = { key, action };
+    this.unconfirmed = done;
+    setTimeout(() => {
+      if (this.unconfirmed !== done || key !== this.policy.key) return;
+      this.#tell(`${this.result.textContent} ${ELSEWHERE}`, "warn");
+    }, CONFIRMED_WITHIN);
+  }
+
+  /** Take note that the process that is shown tells of an act. */
+  confirm({ policy, name, action }) {
+    const { unconfirmed } = this;
+    if (unconfirmed?.key === `${policy}/${name}` && unconfirmed.action === action) this.unconfirmed = null;
+    else this.early = `${policy}/${name} ${action}`;
   }
 
   #tell(text, tone = "") {

@@ -12,6 +12,7 @@ import { isNotable, NOTABLE, tell, Timeline } from "./timeline.js";
 
 const FRAME = 8; // milliseconds of a frame that painting tiles may take
 const QUIET = 2000; // milliseconds between two announcements
+const ANNOUNCED = new Set(["circuit_changed", "operator_acted"]);
 
 const $ = (id) => document.getElementById(id);
 const { body } = document;
@@ -19,7 +20,7 @@ const { body } = document;
 const model = new Model();
 const grid = new Grid($("grid"), model, goTo);
 const timeline = new Timeline($("timeline"), model, goTo);
-const drawer = new Drawer($("drawer"), model, { closed: leave, acted });
+const drawer = new Drawer($("drawer"), model, leave);
 const fleet = new Fleet($("fleet"), goTo);
 const link = new Link(receive, showLink);
 grid.wake = schedule;
@@ -34,13 +35,13 @@ function receive(kind, data) {
 }
 
 function hello(data) {
-  const { restarted, fresh } = model.hello(data);
-  const { host, pid, version } = data.instance;
+  const { change, fresh } = model.hello(data);
+  const { id, host, pid, version, time } = data.instance;
   put($("instance"), `${host} · ${pid}`);
   put($("instance"), `meshhook ${version}, process ${pid} on ${host}`, "title");
   $("fleet-link").hidden = !data.fleet;
-  if (restarted) {
-    model.keep({ id: `restarted ${data.instance.id}`, time: data.instance.started, event: "restarted" });
+  if (change) {
+    model.keep({ id: `${change} ${id} ${time}`, time, event: change, process: `${pid} on ${host}` });
     timeline.rebuild();
   } else {
     timeline.add(fresh);
@@ -48,9 +49,12 @@ function hello(data) {
 }
 
 function occurred(events) {
-  for (const each of events) if (isNotable(each)) model.keep(each);
+  for (const each of events) {
+    if (isNotable(each)) model.keep(each);
+    if (each.event === "operator_acted") drawer.acting.confirm(each);
+  }
   timeline.add(events);
-  events.filter(({ event }) => event === "circuit_changed" || event === "operator_acted").forEach(announce);
+  events.filter(({ event }) => ANNOUNCED.has(event)).forEach(announce);
 }
 
 function stats(data) {
@@ -58,13 +62,6 @@ function stats(data) {
   timeline.add(observed);
   observed.forEach(announce);
   summarize();
-}
-
-function acted(told) {
-  // The statistics of the next half second say it too; the operator sees it now.
-  model.read(told);
-  summarize();
-  schedule();
 }
 
 // The summary

@@ -12,15 +12,17 @@ const DURATIONS = new Set(["seconds", "delay", "ttl", "per_item", "p50", "p95", 
 const SHARES = /(^|_)(rate|chance|ratio|usage)$/;
 const PAST = new Set(["seconds_in_state", "since_store_error"]);
 const FUTURE = new Set(["retry_after", "reset_after"]);
+const TEXTS = new Set(["state", "last_failure", "limit", "algorithm", "mode", "error"]);
+const GROUPS = new Set(["window", "latency", "states", "ended_by"]);
 const OWN = new Set(["policy", "name"]);
 const whole = new Intl.NumberFormat("en-US");
 
 export class Drawer {
-  constructor(root, model, { closed, acted }) {
+  constructor(root, model, closed) {
     this.root = root;
     this.model = model;
     this.closed = closed;
-    this.acting = new Acting(model, acted);
+    this.acting = new Acting(model);
     this.key = null;
     this.cells = new Map();
     this.#build();
@@ -148,7 +150,7 @@ export class Drawer {
     const rows = [];
     const read = (values, group) => {
       for (const [name, value] of Object.entries(values)) {
-        if (group === "" && OWN.has(name)) continue;
+        if (group === "" && (OWN.has(name) || (value === null && GROUPS.has(name)))) continue;
         if (value !== null && typeof value === "object") read(value, name);
         else rows.push([group, name, value]);
       }
@@ -175,12 +177,14 @@ export class Drawer {
     const id = `${group}.${name}`;
     if (!this.cells.has(id)) {
       const cell = h("dd");
-      const section = `group-${group || "main"}`;
+      const isText = group === "" && TEXTS.has(name);
+      const section = isText ? "texts" : `group-${group}`;
       let list = this.statistics.querySelector(`[data-group="${CSS.escape(section)}"]`);
       if (!list) {
-        list = h("dl", { "data-group": section });
+        list = h("dl", { "data-group": section, class: isText ? "texts" : null });
         if (group) this.statistics.append(h("h4", {}, words(group)));
-        this.statistics.append(list);
+        if (isText) this.statistics.prepend(list);
+        else this.statistics.append(list);
       }
       list.append(h("div", {}, h("dt", {}, words(name)), cell));
       this.cells.set(id, cell);

@@ -76,13 +76,15 @@ export class Model {
   }
 
   hello({ instance, recent, can_act, fleet }) {
-    const restarted = this.instance !== null && this.instance.id !== instance.id;
-    if (restarted) this.#forget();
+    const isOther = this.instance !== null && this.instance.id !== instance.id;
+    // Workers that share an address are there all the time; who began after the last word is new.
+    const change = !isOther ? null : instance.started > this.time ? "restarted" : "switched";
+    if (isOther) this.#forget();
     this.instance = instance;
     this.canAct = can_act;
     this.fleet = fleet;
-    if (!this.time || restarted) this.#setTime(instance.time);
-    return { restarted, fresh: this.#take(recent) };
+    if (!this.time || isOther) this.#setTime(instance.time);
+    return { change, fresh: this.#take(recent) };
   }
 
   /** Take statistics; return what they show to have occurred. */
@@ -96,11 +98,6 @@ export class Model {
     const second = Math.floor(time);
     if (second !== this.second) this.#tick(second, time, elapsed);
     return this.observed.splice(0);
-  }
-
-  /** Take what an act has made of a policy. */
-  read(told) {
-    if (this.policies.has(`${told.policy}/${told.name}`)) this.#read(told, this.now());
   }
 
   /** Keep what is new of `events`, and return it. */

@@ -17,7 +17,7 @@ const ROWS = 200;
 const FOLD = 2000; // milliseconds that are folded together in the view of all events
 const FOLDED = 8; // rows that they may take
 
-const notable = new Set([...NOTABLE, "status_changed", "restarted"]);
+const notable = new Set([...NOTABLE, "status_changed", "restarted", "switched"]);
 export const isNotable = ({ event }) => notable.has(event);
 
 const OWN = new Set(["id", "time", "event", "policy", "name", "times", "repeated", "status", "keyed"]);
@@ -40,6 +40,8 @@ export function tell(occurrence) {
       return act(occurrence);
     case "restarted":
       return "the service has started anew: its counters begin at 0";
+    case "switched":
+      return `another process answers now: ${occurrence.process}`;
     default:
       return [words(event), ...details(occurrence)].join(", ");
   }
