@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from typing import Any
 
-from meshhook.configuration.problems import Place, unknown
+from meshhook.configuration.problems import Place
 from meshhook.configuration.shape import At, Contents
 
 PREFIX = "MESHHOOK__"
@@ -80,8 +80,3 @@ def value_of(text: str) -> Any:
         return text
     value = read.get("value")
     return value if len(read) == 1 and isinstance(value, (bool, int, float, str, list)) else text
-
-
-def unknown_name(kind: str, name: str, names: list[str]) -> str:
-    """Return what is said of a name that is that of no policy."""
-    return unknown(kind, map(spelled, names), name)

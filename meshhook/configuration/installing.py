@@ -64,10 +64,6 @@ class Installation:
                 self._plan_one(budget, name, problems)
             self._plan(self._unplanned(), problems)
 
-    def changed(self) -> list[Any]:
-        """Return the policies that would get other settings."""
-        return [policy for policy, _ in self._changes]
-
     def install(self) -> int:
         """Make the change; return how many policies have got other settings."""
         with _lock:
