@@ -332,6 +332,7 @@ def _health(policy: Entry) -> PolicyHealth:
     critical = bool(getattr(policy.settings, "critical", False))
     try:
         status, condition = policy.stats().health()
+        status = Status(status)
     except Exception:
         # One that cannot be read is no reason to tell nothing of all the others.
         status, condition = Status.DEGRADED, "unreadable"

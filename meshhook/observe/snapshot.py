@@ -26,11 +26,13 @@ from meshhook import forks
 from meshhook.health import Status
 from meshhook.observe.control import Control
 from meshhook.registry import Entry, Registry
+from meshhook.settings import Duration, duration
 
 _PAST: Final = ("seconds_in_state", "since_store_error")
 """Statistics that say how long ago a moment was."""
 _FUTURE: Final = ("retry_after", "reset_after")
 """Statistics that say how far away a moment is; 0 stays 0."""
+_NUMBERS: Final = (int, float)
 _SAME = 0.5
 _SHARE = 0.1
 _MOST_GONE = 10_000
@@ -94,11 +96,11 @@ class Snapshots:
         self,
         registry: Registry | None = None,
         control: Control | None = None,
-        interval: float = 0.5,
+        interval: Duration = 0.5,
     ) -> None:
         self._registry = Registry.given(registry)
         self._control = Control(self._registry) if control is None else control
-        self._interval = interval
+        self._interval = duration("interval", interval, zero=True)
         self._reading: _Reading | None = None
         self._good_until = -math.inf
         self._read_at = 0.0
@@ -134,14 +136,14 @@ class Snapshots:
         if reading is not None and self._is_good():
             return reading
         if not self._lock.acquire(blocking=reading is None):
-            return reading or _NOTHING
+            return reading or _nothing()
         try:
             if self._is_reading:
-                return self._reading or _NOTHING
+                return self._reading or _nothing()
             if self._reading is None or not self._is_good():
                 self._is_reading = True
                 try:
-                    self._reading = self._read(self._reading or _NOTHING)
+                    self._reading = self._read(self._reading or _nothing())
                 finally:
                     self._is_reading = False
             return self._reading
@@ -177,6 +179,7 @@ class Snapshots:
         try:
             read = policy.stats()
             status, condition = read.health()
+            status = Status(status)
             stats = _made_safe(read.to_dict())
         except Exception as error:
             status, condition = Status.DEGRADED, "unreadable"
@@ -186,14 +189,16 @@ class Snapshots:
             "name": name,
             "status": str(status),
             "condition": condition,
-            "critical": getattr(policy.settings, "critical", False),
+            "critical": bool(getattr(policy.settings, "critical", False)),
             "actions": self._control.actions(policy),
             "until": self._control.remaining(policy),
             "stats": stats,
         }
 
 
-_NOTHING = _Reading(0, 0.0, {}, (), 0, {})
+def _nothing() -> _Reading:
+    """Return what is known before the first reading, and to who interrupts it."""
+    return _Reading(0, time.time(), {}, (), 0, {})
 
 
 def _changes(reading: _Reading, token: int | None) -> Changes:
@@ -221,10 +226,10 @@ def _moments(told: dict[str, Any], now: float) -> Moments:
     moments = [None if until is None else now + until]
     for field in _PAST:
         seconds = stats.get(field)
-        moments.append(None if seconds is None else now - seconds)
+        moments.append(now - seconds if isinstance(seconds, _NUMBERS) else None)
     for field in _FUTURE:
         seconds = stats.get(field)
-        moments.append(now + seconds if seconds else None)
+        moments.append(now + seconds if seconds and isinstance(seconds, _NUMBERS) else None)
     return tuple(moments)
 
 
