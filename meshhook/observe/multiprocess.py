@@ -13,7 +13,6 @@ ends by itself, and else when another worker notices that nobody holds its lock 
 from __future__ import annotations
 
 import atexit
-import contextlib
 import json
 import logging
 import math
@@ -150,7 +149,9 @@ class Writer:
         self._complained = False
 
     def start(self) -> None:
-        """Start the thread."""
+        """Start the thread, unless there is nothing to write any more."""
+        if self._closed:
+            return
         self._pausing = threading.Event()
         thread = threading.Thread(
             target=self._run, args=(self._pausing,), name="meshhook metrics", daemon=True
@@ -181,13 +182,16 @@ class Writer:
 
     def _run(self, pausing: threading.Event) -> None:
         while not pausing.wait(self._interval):
-            try:
-                self.write()
-            except Exception as error:
-                if not self._complained:
-                    self._complained = True
-                    name = type(error).__name__
-                    _log.warning("metrics of this process are not written: %s", name)
+            self._try_to_write()
+
+    def _try_to_write(self) -> None:
+        try:
+            self.write()
+        except Exception as error:
+            if not self._complained:
+                self._complained = True
+                name = type(error).__name__
+                _log.warning("metrics of this process are not written: %s", name)
 
     def write(self) -> None:
         """Write what was counted until now."""
@@ -216,8 +220,7 @@ class Writer:
         """Write for the last time, take the gauges back, and end."""
         with self._lock:
             if not self._closed:
-                with contextlib.suppress(OSError):
-                    self.write()
+                self._try_to_write()
                 self._closed = True
                 self._pausing.set()
                 if self._mark is not None:

@@ -295,6 +295,28 @@ def test_no_thread_of_ours_runs_while_a_process_forks(
     assert eventually(lambda: calls(merged(directory)) == 1)
 
 
+def test_a_closed_writer_stays_closed(directory: Path, registry: mh.Registry) -> None:
+    """Also if the process forks just then."""
+    writer = start_multiprocess(registry)
+    writer.close()
+    before = threading.active_count()
+    writer.start()
+    assert threading.active_count() == before
+
+
+def test_a_forked_process_that_cannot_write_goes_on(
+    directory: Path, registry: mh.Registry, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    """What cannot be read there is told in the log."""
+    start_multiprocess(registry)
+    monkeypatch.setattr(Writer, "_values", fail)
+
+    def child() -> bool:
+        return "are not written" in caplog.text
+
+    assert in_a_fork(child) == 0
+
+
 def test_gauges_of_a_dead_process_vanish(directory: Path, registry: mh.Registry) -> None:
     """With the next write of another; its counters stay."""
     breaker = mh.circuit_breaker("upstream", registry=registry)
