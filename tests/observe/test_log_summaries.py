@@ -328,7 +328,6 @@ def test_ten_thousand_policies_are_counted(log: Collecting) -> None:
 
 def test_threads_lose_no_count(log: Collecting) -> None:
     """Whatever comes in between: due summaries, transitions, other policies."""
-    every = 0.002
 
     def work(at: int) -> None:
         for number in range(2_000):
@@ -340,12 +339,15 @@ def test_threads_lose_no_count(log: Collecting) -> None:
                     )
                 )
 
-    with logged(summary_every=every):
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    with logged(summary_every="10us"):
         threads = [threading.Thread(target=work, args=(at,)) for at in range(8)]
         for each in threads:
             each.start()
         for each in threads:
             each.join()
+    sys.setswitchinterval(interval)
     assert sum(number for _, _, number in log.summaries()) == 16_000
     assert len(log.summaries()) > 7
 

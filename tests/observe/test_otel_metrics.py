@@ -513,7 +513,7 @@ def run(program: str) -> str:
 
 
 def test_the_global_provider_may_be_set_afterwards() -> None:
-    """Before, in between and after: it is told of everything, once."""
+    """Before, in between and after: it is told of everything once, until the last one is closed."""
     assert (
         run("""
 import meshhook as mh
@@ -528,15 +528,17 @@ provider = MeterProvider([reader])
 metrics.set_meter_provider(provider)
 after = instrument()
 given = instrument(meter_provider=provider)
-(resource,) = reader.get_metrics_data().resource_metrics
-(scope,) = resource.scope_metrics
-names = [metric.name for metric in scope.metrics]
-assert len(names) == len(set(names))
-(calls,) = (metric for metric in scope.metrics if metric.name == "meshhook.calls")
-print(sum(point.value for point in calls.data.data_points))
-print(scope.scope.name)
+for each in (before, after, given):
+    (resource,) = reader.get_metrics_data().resource_metrics
+    (scope,) = resource.scope_metrics
+    names = [metric.name for metric in scope.metrics]
+    assert len(names) == len(set(names))
+    (calls,) = (metric for metric in scope.metrics if metric.name == "meshhook.calls")
+    print(scope.scope.name, sum(point.value for point in calls.data.data_points))
+    each.close()
+assert reader.get_metrics_data() is None
 """)
-        == "1\nmeshhook\n"
+        == "meshhook 1\n" * 3
     )
 
 
