@@ -270,3 +270,54 @@ def test_a_loop_that_is_closed_under_a_stream(app: Any, monkeypatch: pytest.Monk
     asyncio.run(begin())
     (wake,) = wakes
     assert wake() is None
+
+
+@awaited
+async def test_a_body_in_pieces(registry: mh.Registry) -> None:
+    """Is put together, and given up when it is too long."""
+    mh.circuit_breaker("payments")
+    app = mh.asgi_app(authorize=lambda request: "olga")
+    for pieces, status in (([b'{"sec', b'onds": 9}'], 200), ([b" " * 1000] * 9, 413)):
+        messages = [{"type": "http.request", "body": each, "more_body": True} for each in pieces]
+        messages.append({"type": "http.request"})
+        sent: list[Any] = []
+
+        async def receive(messages: Any = messages) -> Any:
+            return messages.pop(0)
+
+        async def send(message: Any, sent: Any = sent) -> None:
+            sent.append(message)
+
+        scope = {
+            **SCOPE,
+            "method": "POST",
+            "path": "/policies/circuit_breaker/payments/isolate",
+            "headers": [(b"x-meshhook", b"act"), (b"x-a", b"1"), (b"X-A", b"2")],
+        }
+        await app(scope, receive, send)
+        assert sent[0]["status"] == status
+        assert len(messages) == (0 if status == 200 else 5)
+    app.close()
+
+
+def test_a_wsgi_stream_that_fails(
+    registry: mh.Registry, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Ends, and the log tells where; nothing of it is left."""
+    app = mh.wsgi_app()
+
+    def fail(self: Any) -> bytes:
+        raise RuntimeError("s3cret")
+
+    monkeypatch.setattr("meshhook.observe.web.conversation.Conversation.next", fail)
+    environ = {
+        "REQUEST_METHOD": "GET", "PATH_INFO": "/events", "wsgi.multithread": True,
+    }  # fmt: skip
+    stream = app(environ, lambda status, headers: None)
+    assert app._endpoints.streams == 1
+    assert b"event: hello" in b"".join(stream)
+    stream.close()  # type: ignore[attr-defined]
+    assert app._endpoints.streams == 0
+    assert "RuntimeError at " in caplog.text
+    assert "s3cret" not in caplog.text
+    app.close()

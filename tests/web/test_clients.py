@@ -19,6 +19,7 @@ from meshhook.events import CallRejected
 from tests.servers import free_port
 from tests.waiting import eventually
 from tests.web.clients import Following, ask
+from tests.web.test_asgi_streams import Client
 
 GET = b"GET /events?stats=1 HTTP/1.1\r\nHost: localhost\r\n\r\n"
 SOON = 0.3
@@ -180,26 +181,34 @@ def test_a_stop_of_uvicorn_in_a_thread(registry: mh.Registry) -> None:
     assert time.monotonic() - began < 5
 
 
-def test_a_loop_is_not_held_up(registry: mh.Registry) -> None:
-    """While thousands of policies are read for a client, the loop goes on with its work."""
-    for number in range(5_000):
-        mh.circuit_breaker(f"circuit {number}")
+def test_a_loop_reads_no_policies(registry: mh.Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There may be thousands, so threads read them, whatever is asked for."""
+    mh.circuit_breaker("payments")
+    readers: list[threading.Thread] = []
+    real = mh.CircuitBreaker.stats
+
+    def stats(self: Any) -> Any:
+        readers.append(threading.current_thread())
+        return real(self)
+
+    monkeypatch.setattr(mh.CircuitBreaker, "stats", stats)
     app = mh.asgi_app()
 
-    async def main() -> float:
-        from tests.web.test_asgi_streams import Client
-
+    async def main() -> None:
+        for path in ("/policies", "/health", "/health/ready", "/metrics"):
+            client = Client(app, path=path)
+            await client.task
+            assert client.sent[0]["status"] == 200
         client = Client(app)
-        longest, last = 0.0, time.perf_counter()
-        while b"event: stats" not in client.body:
-            await asyncio.sleep(0)
-            now = time.perf_counter()
-            longest, last = max(longest, now - last), now
+        await client.told(b"event: stats")
+        mh.circuit_breaker("payments").call(len, "abc")
+        await client.told(b'"full":false,"gone":[],"total":1,"policies":[{')
         client.leave.set()
         await client.task
-        return longest
 
     try:
-        assert asyncio.run(main()) < 0.25
+        asyncio.run(main())
     finally:
         app.close()
+    assert len(readers) > 5
+    assert threading.current_thread() not in readers

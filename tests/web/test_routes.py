@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
 import meshhook as mh
+from meshhook.observe.web import files
 from meshhook.observe.web.routes import ROUTES
+from tests.web.carriers import Wsgi
 
 AUTHOR = {"authorization": "Bearer right", "x-meshhook": "act"}
 NAMES = [
@@ -396,3 +400,79 @@ def test_a_failure_of_ours_says_nothing(
     assert "RuntimeError at " in caplog.text
     assert "test_routes.py" in caplog.text
     assert "secret" not in caplog.text
+
+
+def hello_wsgi(environ: Any, start_response: Any) -> list[bytes]:
+    """Say hello for any path."""
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [f"hello {environ['SCRIPT_NAME']}|{environ['PATH_INFO']}".encode()]
+
+
+async def hello_asgi(scope: Any, receive: Any, send: Any) -> None:
+    """Say hello for any path, and to web sockets and lifespans by their names."""
+    if scope["type"] != "http":
+        await send({"type": f"hello.{scope['type']}"})
+        return
+    root = scope["root_path"]
+    body = f"hello {root}|{scope['path'].removeprefix(root)}".encode()
+    headers = [(b"content-type", b"text/plain")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+@pytest.mark.parametrize("root", ["", "/shop"])
+def test_beside_another_application(carry: Any, breaker: mh.CircuitBreaker, root: str) -> None:
+    """What is below the place is ours, and all the rest is handed on as it came."""
+    app = (
+        carry(beside=hello_asgi, at="/ops/mesh")
+        if is_asgi(carry)
+        else carry(beside=hello_wsgi, at="/ops/mesh")
+    )
+    assert app.ask("GET", "/ops/mesh/policies", root=root).json["policies"]
+    assert app.ask("GET", "/ops/mesh/", root=root).status == 200
+    moved = app.ask("GET", "/ops/mesh", root=root)
+    assert (moved.status, moved.headers["location"]) == (308, "mesh/")
+    assert app.ask("GET", "/ops/mesh/nope", root=root).status == 404
+    for path in ("/", "/ops", "/ops/meshes", "/policies"):
+        assert app.ask("GET", path, root=root).body == f"hello {root}|{path}".encode()
+
+
+def is_asgi(carry: Any) -> bool:
+    """Tell which of the two it is."""
+    return bool(carry().name == "asgi")
+
+
+def test_what_is_no_request_is_handed_on(registry: mh.Registry) -> None:
+    """The other application has its lifespan and its web sockets; its end is ours, too."""
+    app = mh.asgi_app(beside=hello_asgi)
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    async def receive() -> Any:
+        return {"type": "websocket.connect"}
+
+    for scope in (
+        {"type": "websocket", "path": "/chat"},
+        {"type": "websocket", "path": "/meshhook/events"},
+        {"type": "lifespan"},
+    ):
+        asyncio.run(app(scope, receive, send))
+    assert sent == ["hello.websocket", "websocket.close", "hello.lifespan"]
+    assert not mh.events.wanted(mh.events.CircuitChanged)
+
+
+def test_without_the_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A package that was taken apart has no page, and says so."""
+    monkeypatch.setattr(files.resources, "files", lambda package: tmp_path)
+    assert files._files.__wrapped__() == {}
+    (tmp_path / "static" / "folder").mkdir(parents=True)
+    (tmp_path / "static" / "odd.xyz").write_bytes(b"1")
+    found = files._files.__wrapped__()
+    assert list(found) == ["odd.xyz"]
+    assert found["odd.xyz"].media_type == "application/octet-stream"
+    monkeypatch.setattr(files, "_files", dict)
+    app = Wsgi()
+    assert app.ask("GET", "/").json["error"] == "the page is not installed"
+    app.app.close()

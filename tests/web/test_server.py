@@ -351,3 +351,49 @@ def test_an_interrupt_while_serving() -> None:
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=30)
     assert error.rstrip().endswith(b"KeyboardInterrupt")
+
+
+def test_a_failure_of_ours_is_told_the_log(
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By type and place; the client gets a 500 that says nothing, protected as all answers."""
+
+    def fail(self: Any, environ: Any, start_response: Any) -> Any:
+        raise RuntimeError("s3cret")
+
+    monkeypatch.setattr("meshhook.observe.web.wsgi.WsgiApp.__call__", fail)
+    reply = ask(server.port, "GET", "/policies")
+    assert (reply.status, reply.headers["x-frame-options"]) == (500, "DENY")
+    assert "RuntimeError at " in caplog.text
+    assert "s3cret" not in caplog.text + str(reply)
+
+
+def test_no_thread_can_be_started(
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The connection is closed, its place is free again, and the server goes on."""
+    with monkeypatch.context() as broken:
+
+        def fail(self: Any, *_: Any) -> None:
+            raise RuntimeError("can't start new thread")
+
+        broken.setattr("socketserver.ThreadingMixIn.process_request", fail)
+        for _ in range(50):
+            with pytest.raises((ConnectionError, http.client.HTTPException)):
+                ask(server.port, "GET", "/policies")
+    assert "a connection broke off: RuntimeError at " in caplog.text
+    assert ask(server.port, "GET", "/policies").status == 200
+
+
+def test_a_request_has_its_time() -> None:
+    """All reads together: the last one that begins in time ends in time."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        now = [0.0]
+        request = listening._InTime(ours, lambda: now[0])
+        theirs.sendall(b"abc")
+        assert request.read(3) == b"abc"
+        assert ours.gettimeout() == listening.TAKEN_WITHIN
+        now[0] = listening.REQUEST_WITHIN
+        with pytest.raises(TimeoutError):
+            request.read(1)

@@ -325,6 +325,17 @@ def test_a_stop_of_the_server_is_seen(monkeypatch: pytest.MonkeyPatch, field: st
     assert stopping.is_stopping()
 
 
+def test_the_end_of_the_main_thread_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interpreter waits for other threads then, and streams may be in them."""
+
+    class Ended:
+        def is_alive(self) -> bool:
+            return False
+
+    monkeypatch.setattr(stopping.threading, "main_thread", Ended)
+    assert stopping.is_stopping()
+
+
 @pytest.mark.parametrize("handler", [None, print, lambda *_: None, 0])
 def test_other_handlers_say_nothing(monkeypatch: pytest.MonkeyPatch, handler: Any) -> None:
     """Nor do objects that have such names for other things."""

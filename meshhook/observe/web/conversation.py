@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from meshhook.observe.web.exchange import as_json
 from meshhook.observe.web.security import whereabouts
@@ -79,7 +79,7 @@ class Conversation:
         # What happened just now may be in the queue as well.
         self._known = {each["id"] for each in recent}
         hello = {**self._endpoints.greeting, "recent": recent}
-        return b"retry: %d\n" % retry + message("hello", hello) + self._stats()
+        return b"retry: %d\n" % retry + message("hello", as_json(hello)) + self._stats()
 
     def pause(self) -> float:
         """Return for how long to wait at most, unless woken."""
@@ -116,7 +116,7 @@ class Conversation:
         self._known = set()
         self._next_batch = self._monotonic() + BATCH_EVERY
         lines = b",".join(map(self._endpoints.line_of, happened))
-        return b'event: events\ndata: {"events":[%b],"dropped":%d}\n\n' % (lines, dropped)
+        return message("events", b'{"events":[%b],"dropped":%d}' % (lines, dropped))
 
     def _stats(self) -> bytes:
         if not self._wish.stats:
@@ -126,9 +126,9 @@ class Conversation:
         return told
 
 
-def message(event: str, data: Any) -> bytes:
-    """Return one message of the stream."""
-    return b"event: %b\ndata: %b\n\n" % (event.encode(), as_json(data))
+def message(event: str, data: bytes) -> bytes:
+    """Return one message of the stream; ``data`` is one line of JSON."""
+    return b"event: %b\ndata: %b\n\n" % (event.encode(), data)
 
 
 def broke_off(error: Exception) -> None:

@@ -28,7 +28,15 @@ from meshhook.observe.feed import Feed, Occurrence
 from meshhook.observe.snapshot import Snapshots, instance
 from meshhook.observe.web import files, routes, security
 from meshhook.observe.web.conversation import Conversation, message
-from meshhook.observe.web.exchange import JSON, Answer, Request, as_json, refused, told
+from meshhook.observe.web.exchange import (
+    JSON,
+    Answer,
+    Request,
+    as_json,
+    refused,
+    told,
+    with_policies,
+)
 from meshhook.observe.web.wish import Wish
 from meshhook.registry import Registry
 from meshhook.settings import count, wrong
@@ -209,7 +217,8 @@ class Endpoints:
             "status": max((each["status"] for each in policies), key=_gravity, default="ok"),
             "ready": not any(each["critical"] and each["status"] == "failing" for each in policies),
         }
-        return told({"instance": instance(), "health": health, "policies": policies})
+        body = with_policies(policies, instance=instance(), health=health)
+        return Answer(headers=(("Content-Type", JSON),), body=body + b"\n")
 
     def _policy(self, _request: Request, parts: tuple[str, ...], _author: str | None) -> Answer:
         kind, name = parts
@@ -269,7 +278,8 @@ class Endpoints:
         known, line = self._changes
         if known != at:
             # Those who come together are told the same, which is made once.
-            line = message("stats", changes.to_dict())
+            told = changes.to_dict()
+            line = message("stats", with_policies(told.pop("policies"), **told))
             self._changes = at, line
         return line, changes.token
 
