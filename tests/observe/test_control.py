@@ -620,16 +620,19 @@ def test_many_operators_at_once(registry: mh.Registry, breaker: mh.CircuitBreake
 
 @pytest.mark.parametrize("action", FOR_A_TIME)
 def test_a_forked_child_ends_what_it_inherits(
-    action: str, registry: mh.Registry, breaker: mh.CircuitBreaker
+    action: str, clock: Clock, registry: mh.Registry, breaker: mh.CircuitBreaker
 ) -> None:
     """On its own, and its parent knows nothing of it."""
-    act(registry, action, 0.3)
+    act(registry, action, 60)
 
     def in_the_child() -> bool:
         inherited = breaker.state == STATES[action]
+        clock.tick(60)
         return inherited and settles(breaker, "closed")
 
     assert in_a_fork(in_the_child) == 0
+    assert breaker.state == STATES[action]
+    clock.tick(60)
     assert settles(breaker, "closed")
 
 

@@ -232,3 +232,42 @@ def test_totals_of_an_isolated_circuit_lose_no_success() -> None:
     asked.isolate(0, 0.0)
     asked.phase.ok += 4
     assert asked.total_successes() == 7
+
+
+class TestForATime:
+    """What was set for a time is set back, unless something else is in its place."""
+
+    @pytest.mark.parametrize("state", [State.DISABLED, State.METRICS_ONLY])
+    def test_it_goes_back(self, state: State) -> None:
+        """To what is said, anew, and tells why."""
+        asked = circuit()
+        asked.set(state, 1.0)
+        change = asked.relieve(state, State.CLOSED, 5.0)
+        assert change == Change(state, asked.phase, "its time is over")
+        assert (asked.phase.state, asked.phase.began) == (State.CLOSED, 5.0)
+
+    @pytest.mark.parametrize("state", [each for each in State if each is not State.DISABLED])
+    def test_another_state_stays(self, state: State) -> None:
+        """Whoever has set it."""
+        asked = circuit(state)
+        before = asked.phase
+        assert asked.relieve(State.DISABLED, State.CLOSED, 5.0) is None
+        assert asked.phase is before
+
+    def test_under_an_isolation_it_goes_back_later(self) -> None:
+        """When that ends."""
+        asked = circuit()
+        asked.set(State.DISABLED, 1.0)
+        asked.isolate(1, 2.0)
+        assert asked.relieve(State.DISABLED, State.METRICS_ONLY, 5.0) is None
+        refuse(asked, 5.0)
+        asked.isolate(0, 6.0)
+        assert (asked.phase.state, asked.phase.began) == (State.METRICS_ONLY, 6.0)
+
+    def test_another_state_under_an_isolation_stays(self) -> None:
+        """As without one."""
+        asked = circuit(State.METRICS_ONLY)
+        asked.isolate(1, 2.0)
+        asked.relieve(State.DISABLED, State.CLOSED, 5.0)
+        asked.isolate(0, 6.0)
+        assert asked.phase.state is State.METRICS_ONLY

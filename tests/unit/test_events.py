@@ -15,7 +15,7 @@ import pytest
 
 import meshhook as mh
 from meshhook import events
-from meshhook.events import CallFailed, CallRejected, CircuitChanged, Event
+from meshhook.events import CallFailed, CallRejected, CircuitChanged, Event, event_name
 
 EVERY_EVENT = [
     kind for kind in vars(events).values() if isinstance(kind, type) and issubclass(kind, Event)
@@ -309,3 +309,69 @@ def test_events_are_frozen_plain_data(kind: Any) -> None:
     assert not {"args", "kwargs", "result", "key", "exception", "message"} & set(fields)
     assert kind.__doc__
     assert not kind.__doc__.startswith(kind.__name__)
+
+
+@pytest.mark.parametrize("kind", EVERY_EVENT)
+def test_every_event_has_a_stable_name(kind: type[Event]) -> None:
+    """In words that logs and streams use, each its own."""
+    name = event_name(kind)
+    assert name.replace("_", "") == kind.__name__.lower()
+    assert name == name.lower()
+    assert [event_name(each) for each in EVERY_EVENT].count(name) == 1
+
+
+def test_names_of_events() -> None:
+    """Words are told apart by their capitals."""
+    assert event_name(CircuitChanged) == "circuit_changed"
+    assert event_name(events.AbandonedCallEnded) == "abandoned_call_ended"
+
+
+def test_a_listener_may_ask_for_others_later(circuit: mh.CircuitBreaker) -> None:
+    """From then on it hears those; it keeps its place among the others."""
+    heard: list[tuple[str, Event]] = []
+    with (
+        mh.subscribe(lambda event: heard.append(("first", event)), CallFailed) as first,
+        mh.subscribe(lambda event: heard.append(("second", event)), CallRejected),
+    ):
+        first.listen_to(CallRejected, CircuitChanged)
+        assert not events.wanted(CallFailed)
+        break_and_ask(circuit)
+        first.listen_to()
+        assert events.wanted(CallFailed)
+        with pytest.raises(TypeError, match="kinds must be classes of events"):
+            first.listen_to(int)  # type: ignore[arg-type]
+    assert [(who, type(event)) for who, event in heard] == [
+        ("first", CircuitChanged),
+        ("first", CallRejected),
+        ("second", CallRejected),
+    ]
+
+
+def test_a_closed_subscription_stays_closed_whatever_it_asks_for() -> None:
+    """Nothing comes back to life."""
+    subscription = mh.subscribe(print, CallFailed)
+    subscription.close()
+    subscription.listen_to(CallRejected)
+    assert not events.wanted(CallRejected)
+
+
+def test_no_event_is_missed_or_told_twice_while_a_listener_asks_for_others() -> None:
+    """Of the kinds that it hears before and after."""
+    heard: list[str] = []
+    over = threading.Event()
+    subscription = mh.subscribe(lambda event: heard.append(event.name), CallFailed)
+
+    def ask() -> None:
+        while not over.is_set():
+            subscription.listen_to()
+            subscription.listen_to(CallFailed)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    names = [str(number) for number in range(3_000)]
+    for name in names:
+        events.emit(CallFailed(policy="p", name=name, error="E"))
+    over.set()
+    asking.join(10)
+    subscription.close()
+    assert heard == names
