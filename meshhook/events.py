@@ -9,7 +9,6 @@ No event holds arguments, results, keys or the text of an exception.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
 import re
@@ -20,8 +19,9 @@ from typing import Any, Self
 
 from meshhook import forks
 from meshhook.colour import is_async
+from meshhook.reporting import Reporter
 
-logger = logging.getLogger("meshhook.events")
+logger = Reporter(logging.getLogger("meshhook.events"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -298,13 +298,7 @@ def emit(event: Event) -> None:
             try:
                 listener(event)
             except Exception:
-                _report(type(event).__name__)
-
-
-def _report(what: str) -> None:
-    """Log the exception at hand; a log handler that raises as well breaks no call."""
-    with contextlib.suppress(Exception):
-        logger.exception("an event listener failed on %s", what)  # noqa: LOG004 - called in one
+                logger.exception("an event listener failed on %s", type(event).__name__)
 
 
 def _make_lock_anew() -> None:

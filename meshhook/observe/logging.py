@@ -301,7 +301,7 @@ class _Scribe:
         try:
             self._logger.log(level, form.text, {**fields, **words}, extra=fields)
         except Exception:
-            events._report(form.event)
+            events.logger.exception("a log handler failed on %s", form.event)
         finally:
             self._writing.now = False
 

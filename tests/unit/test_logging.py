@@ -304,6 +304,30 @@ def test_a_failing_handler_breaks_no_call(caplog: pytest.LogCaptureFixture, name
     )
 
 
+def test_a_hook_and_a_handler_that_both_fail_break_no_call() -> None:
+    """What a hook raises is logged, and what a handler raises then is dropped."""
+
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise OSError
+
+    breaker = mh.circuit_breaker("db", record_result=lambda _: 1 / 0, registry=mh.Registry())
+    with handled_by(Broken(), "meshhook"):
+        assert breaker.call(len, "abc") == 3
+
+
+def test_a_report_is_made_in_the_name_of_who_makes_it(caplog: pytest.LogCaptureFixture) -> None:
+    """The record tells this line, and has what was given as extra."""
+    events.logger.warning("%s happened", "something", extra={"where": "here"})
+    (record,) = caplog.records
+    assert (record.name, record.getMessage()) == ("meshhook.events", "something happened")
+    assert (record.filename, record.funcName) == (
+        "test_logging.py",
+        "test_a_report_is_made_in_the_name_of_who_makes_it",
+    )
+    assert record.where == "here"  # type: ignore[attr-defined]
+
+
 def test_tasks_and_threads_do_not_silence_one_another(records: list[logging.LogRecord]) -> None:
     """Every event of several threads is logged."""
     breaker = mh.circuit_breaker("db", failure_threshold=99, registry=mh.Registry())
