@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
+PATH = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
 TOKEN = "canary-open-sesame"
 
 
@@ -30,11 +31,13 @@ class Service:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": PATH},
         )
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().strip()
-        assert self.url, "the service did not start"
+        if not self.url:
+            self.kill()
+            raise RuntimeError("the service did not start")
         self.port = int(self.url.rpartition(":")[2])
 
     def do(self, statement: str) -> None:

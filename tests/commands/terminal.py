@@ -22,6 +22,7 @@ from typing import Any
 from tests.waiting import GIVE_UP, real_time
 
 ROOT = Path(__file__).parents[2]
+PATH = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
 COMMAND = [sys.executable, "-m", "meshhook"]
 _IN_TERMINAL = """import fcntl, sys, termios
 from meshhook.cli import main
@@ -49,7 +50,7 @@ class Terminal:
         self.fd, self._slave = pty.openpty()
         self.resize(*size)
         self.before = termios.tcgetattr(self._slave)
-        environment = {**os.environ, "TERM": "xterm-256color", "PYTHONPATH": str(ROOT)}
+        environment = {**os.environ, "TERM": "xterm-256color", "PYTHONPATH": PATH}
         for name in ("COLUMNS", "LINES", "NO_COLOR", "MESHHOOK_TOKEN"):
             environment.pop(name, None)
         environment.update(variables)
@@ -151,7 +152,7 @@ def terminal(*arguments: str, **settings: Any) -> Iterator[Terminal]:
 
 def run(*arguments: str, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
     """Run a command to its end, without a terminal."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
+    environment = {**os.environ, "PYTHONPATH": PATH, **variables}
     for name in ("NO_COLOR", "MESHHOOK_TOKEN"):
         if name not in variables:
             environment.pop(name, None)
