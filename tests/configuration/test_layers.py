@@ -125,6 +125,7 @@ def test_the_rule_of_layers(
 words = st.text("abcde.- #'é", min_size=1, max_size=6)
 
 
+@settings(max_examples=30)
 @given(
     st.dictionaries(
         words,

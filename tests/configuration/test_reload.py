@@ -258,6 +258,27 @@ def test_policies_that_are_made_meanwhile_get_what_is_new(registry: mh.Registry)
     assert {policy.settings.seconds for policy in made} == {float(seconds)}
 
 
+def test_a_policy_that_takes_a_name_meanwhile_gets_what_is_new(
+    registry: mh.Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Although it had begun to go by what was there before."""
+    data: dict[str, Any] = {"profile": "p", "profiles": {"p": {"bulkhead": {"max_concurrent": 3}}}}
+    configure(data)
+    pattern = mh.bulkhead(2)
+    apply, overtaken = type(pattern).apply, []
+
+    def slow(self: Any, new: Any) -> None:
+        if not overtaken:
+            overtaken.append(1)
+            data["profiles"]["p"]["bulkhead"]["max_concurrent"] = 4
+            mh.reload()
+        apply(self, new)
+
+    monkeypatch.setattr(type(pattern), "apply", slow)
+    pattern.call(int)
+    assert pattern.settings.max_concurrent == 4
+
+
 def test_calls_go_on_while_settings_change(registry: mh.Registry, colour: Any) -> None:
     """Every call is made, counted once and neither refused nor lost."""
     data: dict[str, Any] = {"policies": {}}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, assert_type
 
 import meshhook as mh
@@ -562,3 +563,20 @@ def endpoints() -> None:
         assert_type(server.port, int)
     mh.wsgi_app(authorize=authorize_async)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     mh.serve("9464")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+# Configuration from outside.
+
+
+def configuration(path: Path) -> None:
+    assert_type(mh.configure(), mh.Configuration)
+    mh.configure("shop.toml", profile="production", environment=False, watch=True)
+    mh.configure([path, "shop.toml", {"defaults": {"retry": {"max_attempts": 5}}}], watch="5s")
+    with mh.configure({"profile": "calm"}, strict=False, registry=mh.Registry()) as configured:
+        assert_type(configured.sources(mh.timeout(2)), dict[str, str])
+        assert_type(configured.pending(), tuple[str, ...])
+        assert_type(configured.profile, str | None)
+        assert_type(configured.reload(), int)
+    assert_type(mh.reload(), int)
+    mh.configure(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    mh.configure(strict="no")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
