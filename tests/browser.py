@@ -27,7 +27,7 @@ ARGUMENTS = (
     "--disable-sync",
 )
 
-_NO_ERROR = "ERR_CONNECTION_REFUSED"
+_OF_THE_NETWORK = "net::ERR_"
 
 
 def find_chromium() -> str | None:
@@ -87,7 +87,8 @@ class Tab:
         self.page.on("dialog", self._refuse)
 
     def _hear(self, message: Any) -> None:
-        if message.type in ("error", "warning") and _NO_ERROR not in message.text:
+        # A service that is not there is no fault of the page.
+        if message.type in ("error", "warning") and _OF_THE_NETWORK not in message.text:
             self.problems.append(f"{message.type}: {message.text}")
 
     def _refuse(self, dialog: Any) -> None:

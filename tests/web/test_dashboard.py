@@ -311,8 +311,9 @@ def test_policies_are_filtered_and_sorted(shared: Shop, visit: Callable[..., Tab
     assert eventually(lambda: names.all_inner_texts() == ["images"])
     page.locator("#kind").select_option("all")
     page.locator("#sort").select_option("name")
-    assert eventually(lambda: names.count() == everything)
-    assert names.all_inner_texts() == sorted(names.all_inner_texts())
+    assert eventually(
+        lambda: len(shown := names.all_inner_texts()) == everything and shown == sorted(shown)
+    )
     page.locator("#group").check()
     assert eventually(lambda: page.locator(".group").count() >= 8)
     heads = page.locator(".group").all_inner_texts()
@@ -409,6 +410,8 @@ def test_every_text_has_contrast(
     own.tell("break", "payments")
     page = visit(own.serve(), f"/{view}", theme=theme, still=True).page
     page.wait_for_selector(".tile[data-status=failing]")
+    if "policy" in view:
+        page.locator("#drawer [data-action=isolate]").click()
     page.wait_for_timeout(1500)
     found = page.evaluate(_CONTRAST)
     assert len(found) > 40
@@ -657,10 +660,10 @@ def test_a_fleet_is_one_table(own: Shop, shared: Shop, visit: Callable[..., Tab]
 
 
 SHOTS: list[tuple[str, str, dict[str, Any]]] = [
-    ("dashboard-dark.png", "#/", {"theme": "dark"}),
-    ("dashboard-light.png", "#/policy/circuit_breaker/payments", {"theme": "light"}),
+    ("dashboard-dark.png", "#/", {"theme": "dark", "width": 1280, "height": 800}),
+    ("dashboard-light.png", "#/policy/circuit_breaker/payments", {"width": 1280, "height": 800}),
     ("dashboard-phone.png", "#/", {"theme": "dark", "width": 360, "height": 740}),
-    ("dashboard-fleet.png", "#/fleet", {"theme": "light", "height": 640}),
+    ("dashboard-fleet.png", "#/fleet", {"width": 1280, "height": 640}),
 ]
 
 
@@ -671,7 +674,9 @@ def test_screenshots(own: Shop, shared: Shop, visit: Callable[..., Tab], tmp_pat
     tabs = []
     for image, view, how in SHOTS:
         ready = "#fleet tbody tr" if "fleet" in view else ".tile"
-        tabs.append((image, visit(own, f"/{view}", ready=ready, still=True, **how)))
+        tabs.append(
+            (image, visit(own, f"/{view}", ready=ready, still=True, **({"theme": "light"} | how)))
+        )
     wait = tabs[0][1].page.wait_for_timeout
     if is_wanted:
         wait(50_000)

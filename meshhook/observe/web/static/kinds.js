@@ -192,7 +192,7 @@ const UNKNOWN = {
       .map((name) => figure(words(name), count(policy.stats[name]))),
 };
 
-const reader = (policy) => KINDS[policy.kind] ?? UNKNOWN;
+const reader = (policy) => Object.hasOwn(KINDS, policy.kind) ? KINDS[policy.kind] : UNKNOWN;
 const sum = (numbers) => numbers.reduce((total, each) => total + each, 0);
 const openKeys = (states) => (states.open ?? 0) + (states.forced_open ?? 0);
 const perCall = (policy) =>
@@ -223,4 +223,4 @@ export function foot(policy, now) {
 }
 
 export const KNOWN = Object.keys(KINDS);
-export const iconOf = (kind) => (kind in KINDS ? kind : "policy");
+export const iconOf = (kind) => (Object.hasOwn(KINDS, kind) ? kind : "policy");

@@ -26,7 +26,7 @@ export class Policy {
   }
 
   read(told, now) {
-    this.status = told.status in GRAVITY ? told.status : "degraded";
+    this.status = Object.hasOwn(GRAVITY, told.status) ? told.status : "degraded";
     this.condition = told.condition;
     this.critical = told.critical;
     this.actions = told.actions;

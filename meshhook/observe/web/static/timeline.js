@@ -12,6 +12,8 @@ export const NOTABLE = [
   "lease_lost",
   "store_failed",
   "abandoned_call_ended",
+  "configuration_reloaded",
+  "configuration_rejected",
 ];
 const ROWS = 200;
 const FOLD = 2000; // milliseconds that are folded together in the view of all events
@@ -38,6 +40,10 @@ export function tell(occurrence) {
       return `rate ${old} → ${occurrence.new}`;
     case "operator_acted":
       return act(occurrence);
+    case "configuration_reloaded":
+      return `read anew: ${plural(occurrence.changed, "policy", "policies")} changed`;
+    case "configuration_rejected":
+      return `not taken over: ${plural(occurrence.problems, "thing is", "things are")} wrong in it`;
     case "restarted":
       return "the service has started anew: its counters begin at 0";
     case "switched":
@@ -70,6 +76,7 @@ function iconFor({ event, new: state, status }) {
   if (event === "circuit_changed") {
     return { closed: "ok", open: "failing", forced_open: "failing" }[state] ?? "degraded";
   }
+  if (event === "configuration_rejected" || event === "store_failed" || event === "lease_lost") return "degraded";
   return isNotable({ event }) ? "change" : "event";
 }
 
@@ -197,6 +204,7 @@ export class Timeline {
     row.who.hidden = !occurrence.name;
     if (occurrence.name) {
       row.who.key = `${occurrence.policy}/${occurrence.name}`;
+      row.who.disabled = occurrence.policy === "configuration";
       put(row.who, occurrence.name);
       put(row.kind, words(occurrence.policy));
     }
