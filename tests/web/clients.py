@@ -147,11 +147,11 @@ def uvicorn(app: str) -> Process:
     )  # fmt: skip
 
 
-def gunicorn(app: str, *, threads: int = 8) -> Process:
+def gunicorn(app: str, *options: str, threads: int = 8) -> Process:
     """Run a WSGI service; with one thread, by the worker that has no other."""
     return Process(
         "gunicorn", f"tests.web.service:{app}()", "--bind", "127.0.0.1:{port}",
-        "--threads", str(threads), "--log-level", "warning", "--graceful-timeout", "20",
+        "--threads", str(threads), "--log-level", "warning", "--graceful-timeout", "20", *options,
     )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ THREADED: dict[str, Callable[[], Process]] = {
     "django under asgi": lambda: uvicorn("django_asgi_app"),
     "plain asgi": lambda: uvicorn("plain_asgi_app"),
     "flask": lambda: gunicorn("flask_app"),
+    "flask, made before the fork": lambda: gunicorn("flask_app", "--preload"),
     "django under wsgi": lambda: gunicorn("django_wsgi_app"),
     "plain wsgi": lambda: gunicorn("plain_wsgi_app"),
 }
