@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -186,31 +185,28 @@ def test_it_is_imported_when_it_is_needed() -> None:
 
 @pytest.mark.fault
 def test_calls_go_on_while_ten_thousand_policies_are_scraped() -> None:
-    """A thread that calls is never held up for longer than a few turns of the interpreter."""
+    """In the time of each scrape."""
     registry = mh.Registry()
     for at in range(5_000):
         mh.circuit_breaker(f"c{at}", registry=registry)
         mh.timeout(1, name=f"t{at}", registry=registry)
     breaker = registry.circuit_breakers["c0"]
     ended = threading.Event()
-    took: list[float] = []
+    calls = 0
+    meanwhile: list[int] = []
 
     def scrape() -> None:
         while not ended.is_set():
-            began = time.perf_counter()
+            before = calls
             exposition(registry)
-            took.append(time.perf_counter() - began)
+            meanwhile.append(calls - before)
 
     scraper = threading.Thread(target=scrape)
     scraper.start()
-    calls, held_up, last = 0, 0.0, time.perf_counter()
-    while len(took) < 5:
+    while len(meanwhile) < 5:
         attempt(breaker.call, fail)
         calls += 1
-        now = time.perf_counter()
-        held_up, last = max(held_up, now - last), now
     ended.set()
     scraper.join()
-    assert min(took) < 5
-    assert calls > 100
-    assert held_up < sum(took) / 4
+    assert min(meanwhile[:5]) > 10
+    assert breaker.stats().rejected > 10
