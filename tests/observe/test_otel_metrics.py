@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib.metadata
 import logging
 import math
 import subprocess
@@ -446,6 +447,27 @@ def test_the_sdk_has_nothing_to_complain_of(
     assert len(told.points()) > 100
     assert caplog.records == []
     assert kept
+
+
+def test_a_copy_that_is_not_installed_has_no_version(
+    registry: mh.Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scope of the metrics tells the version of meshhook, where that is known."""
+
+    def unknown(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    def version() -> str | None:
+        collected = Collected()
+        with instrument(meter_provider=collected.provider, tracing=False):
+            data: Any = collected.reader.get_metrics_data()
+        collected.provider.shutdown()
+        return data.resource_metrics[0].scope_metrics[0].scope.version  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: f"1.2.3 of {name}")
+    assert version() == "1.2.3 of meshhook"
+    monkeypatch.setattr(importlib.metadata, "version", unknown)
+    assert not version()
 
 
 def test_a_thousand_policies_are_told_of(registry: mh.Registry) -> None:

@@ -85,7 +85,7 @@ class Instruments:
         self._read_at = -math.inf
         self.renew_locks()
         forks.enrol(self)
-        meter = provider.get_meter("meshhook", importlib.metadata.version("meshhook"))
+        meter = provider.get_meter("meshhook", _version())
         for each in INSTRUMENTS:
             make = getattr(meter, f"create_observable_{kind_of(each)}")
             observe = functools.partial(self._observe, each.name)
@@ -129,6 +129,13 @@ class Instruments:
             except Exception:  # the SDK would tell so once for each instrument
                 logger.exception("the statistics could not be read for OpenTelemetry")
         return values
+
+
+def _version() -> str | None:
+    try:
+        return importlib.metadata.version("meshhook")
+    except importlib.metadata.PackageNotFoundError:  # a copy that nobody has installed
+        return None
 
 
 def _add(values: dict[str, list[Observation]], told: Told) -> None:
