@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -315,6 +317,22 @@ def test_health_of_a_service_that_hangs(payments: Service) -> None:
     assert run("health", payments.url).returncode == 1
 
 
+def test_health_of_a_name_that_is_looked_up_for_ever(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No timeout of a socket covers that."""
+    gate = threading.Event()
+
+    def getaddrinfo(*_: Any, **__: Any) -> Any:
+        gate.wait(30)
+        raise socket.gaierror
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    assert cli.main(["health", "--timeout", "0.1", "http://slow.example"]) == 3
+    assert capsys.readouterr().out == "http://slow.example  unreachable: timed out\n"
+    gate.set()
+
+
 def test_a_real_service_answers_all_of_it(payments: Service) -> None:
     """A critical circuit is open, and everything that is asked says so."""
     done = run("health", payments.url)
@@ -481,9 +499,6 @@ def test_following_events(
 
 def test_following_a_real_service() -> None:
     """Events come as they happen; the service is killed and comes back, and so do its events."""
-    import signal
-    import subprocess
-
     running = Service()
     port = running.port
     follower = subprocess.Popen(
@@ -543,8 +558,6 @@ def test_a_terminal_that_knows_few_characters(server: Canned) -> None:
 
 def test_a_reader_that_went_away(server: Canned) -> None:
     """``meshhook policies | head -1`` ends quietly."""
-    import subprocess
-
     server.answers["/policies"] = http(policies(*(policy(f"p{at}") for at in range(5_000))))
     done = subprocess.run(
         ["bash", "-c", f"{' '.join(COMMAND)} policies --plain {server.url} | head -1"],
