@@ -82,11 +82,11 @@ async def test_a_client_that_leaves(app: Any) -> None:
     client = Client(app)
     await client.told(b"event: stats")
     assert mh.events.wanted(mh.events.CallFailed)
-    assert app._endpoints.streams == 1
+    assert app._endpoints.audience.streams == 1
     client.leave.set()
     await client.task
     assert others() == set()
-    assert app._endpoints.streams == 0
+    assert app._endpoints.audience.streams == 0
     assert not mh.events.wanted(mh.events.CallFailed)
 
 
@@ -99,7 +99,7 @@ async def test_a_client_that_is_cancelled(app: Any) -> None:
     with pytest.raises(asyncio.CancelledError):
         await client.task
     assert others() == set()
-    assert app._endpoints.streams == 0
+    assert app._endpoints.audience.streams == 0
 
 
 @awaited
@@ -123,7 +123,7 @@ async def test_a_client_that_takes_nothing(app: Any, monkeypatch: pytest.MonkeyP
     client.takes.clear()
     await asyncio.wait_for(client.task, 30)
     assert others() == set()
-    assert app._endpoints.streams == 0
+    assert app._endpoints.audience.streams == 0
 
 
 @awaited
@@ -148,7 +148,7 @@ async def test_a_failure_of_ours_ends_the_stream(
     def fail(token: Any) -> Any:
         raise RuntimeError("s3cret")
 
-    monkeypatch.setattr(app._endpoints.snapshots, "changes_since", fail)
+    monkeypatch.setattr(app._endpoints.audience.snapshots, "changes_since", fail)
     await asyncio.wait_for(client.task, 30)
     assert "RuntimeError at " in caplog.text
     assert "s3cret" not in caplog.text
@@ -256,9 +256,11 @@ async def test_liveness_needs_no_thread(app: Any) -> None:
 def test_a_loop_that_is_closed_under_a_stream(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Breaks no call that would wake it."""
     wakes: list[Any] = []
-    converse = app._endpoints.converse
+    converse = app._endpoints.audience.converse
     monkeypatch.setattr(
-        app._endpoints, "converse", lambda wish, wake: wakes.append(wake) or converse(wish, wake)
+        app._endpoints.audience,
+        "converse",
+        lambda wish, wake: wakes.append(wake) or converse(wish, wake),
     )
 
     async def begin() -> None:
@@ -314,10 +316,10 @@ def test_a_wsgi_stream_that_fails(
         "REQUEST_METHOD": "GET", "PATH_INFO": "/events", "wsgi.multithread": True,
     }  # fmt: skip
     stream = app(environ, lambda status, headers: None)
-    assert app._endpoints.streams == 1
+    assert app._endpoints.audience.streams == 1
     assert b"event: hello" in b"".join(stream)
     stream.close()  # type: ignore[attr-defined]
-    assert app._endpoints.streams == 0
+    assert app._endpoints.audience.streams == 0
     assert "RuntimeError at " in caplog.text
     assert "s3cret" not in caplog.text
     app.close()

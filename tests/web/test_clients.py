@@ -113,7 +113,7 @@ def test_slow_clients_slow_nobody(serving: Any) -> None:
     with serving(max_streams=60) as service:
         deaf = [connect(service.port) for _ in range(50)]
         try:
-            assert eventually(lambda: service.endpoints.streams == 50)
+            assert eventually(lambda: service.endpoints.audience.streams == 50)
             with Following(service.port, "/events?kinds=circuit_changed") as stream:
                 stream.next("hello")
                 breaker.force_open()
@@ -128,13 +128,13 @@ def test_slow_clients_slow_nobody(serving: Any) -> None:
                 began = time.monotonic()
                 breaker.reset()
                 assert stream.next("events").at - began < 5
-            feed = service.endpoints.feed
+            feed = service.endpoints.audience.feed
             kept = sum(len(ring.last) for ring in feed._rings.values())
             assert kept <= 200 * len(feed._rings)
         finally:
             for each in deaf:
                 each.close()
-        assert eventually(lambda: service.endpoints.streams == 0)
+        assert eventually(lambda: service.endpoints.audience.streams == 0)
 
 
 @pytest.mark.fault
@@ -144,17 +144,17 @@ def test_clients_that_vanish_leave_nothing(serving: Any) -> None:
     with serving() as service:
         with Following(service.port, "/events?stats=1") as stream:
             stream.next("stats")
-        assert eventually(lambda: service.endpoints.streams == 0)
+        assert eventually(lambda: service.endpoints.audience.streams == 0)
         before = threads()
         for _ in range(3):
             clients = [connect(service.port) for _ in range(10)]
-            assert eventually(lambda: service.endpoints.streams == 10)
+            assert eventually(lambda: service.endpoints.audience.streams == 10)
             assert mh.events.wanted(CallRejected)
             for each in clients:
                 each.close()
-            assert eventually(lambda: service.endpoints.streams == 0)
+            assert eventually(lambda: service.endpoints.audience.streams == 0)
         assert eventually(lambda: threads() <= before)
-        assert len(service.endpoints.feed._listeners) == 0
+        assert len(service.endpoints.audience.feed._listeners) == 0
         assert not mh.events.wanted(CallRejected)
         assert mh.events.wanted(mh.events.CircuitChanged)
 

@@ -136,7 +136,7 @@ def test_metrics_for_prometheus(carry: Any, breaker: mh.CircuitBreaker) -> None:
 
 def test_metrics_without_the_client(carry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """It says what to install."""
-    monkeypatch.setattr("meshhook.observe.web.endpoints.find_spec", lambda name: None)
+    monkeypatch.setattr("meshhook.observe.web.replies.find_spec", lambda name: None)
     reply = carry().ask("GET", "/metrics")
     assert reply.status == 501
     assert "pip install 'meshhook[prometheus]'" in reply.json["error"]

@@ -13,6 +13,7 @@ import meshhook as mh
 from meshhook.events import CallFailed, CallRejected, CircuitChanged, LeaseLost
 from meshhook.observe.server_sent import Parser
 from meshhook.observe.web import stopping
+from meshhook.observe.web.audience import Audience
 from meshhook.observe.web.conversation import BATCH_EVERY, HEARTBEAT, LOOK_UP, MOST, Conversation
 from meshhook.observe.web.endpoints import Endpoints
 from meshhook.observe.web.wish import Wish
@@ -33,7 +34,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def endpoints(registry: mh.Registry) -> Iterator[Endpoints]:
+def audience(registry: mh.Registry) -> Iterator[Audience]:
     """Give endpoints that nothing carries."""
     endpoints = Endpoints(
         registry,
@@ -46,18 +47,18 @@ def endpoints(registry: mh.Registry) -> Iterator[Endpoints]:
         max_streams=3,
         may_be_async=False,
     )
-    yield endpoints
+    yield endpoints.audience
     endpoints.close()
 
 
 @pytest.fixture
-def follow(endpoints: Endpoints, clock: Clock) -> Any:
+def follow(audience: Audience, clock: Clock) -> Any:
     """Begin conversations that go by the clock."""
 
     def begin(*kinds: str, stats: bool = False) -> Following:
         woken: list[int] = []
         wish = Wish(kinds or None, stats)
-        return Following(Conversation(endpoints, wish, lambda: woken.append(1), clock), woken)
+        return Following(Conversation(audience, wish, lambda: woken.append(1), clock), woken)
 
     return begin
 
@@ -124,16 +125,16 @@ def test_what_happens_is_told_once(follow: Any) -> None:
 
 
 def test_what_happens_while_greeting_is_told_once(
-    follow: Any, endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch
+    follow: Any, audience: Audience, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The client listens already when the greeting is written."""
-    recent = endpoints.recent
+    recent = audience.recent
 
     def slowly(kinds: Any) -> Any:
         change("meanwhile")
         return recent(kinds)
 
-    monkeypatch.setattr(endpoints, "recent", slowly)
+    monkeypatch.setattr(audience, "recent", slowly)
     one = follow()
     assert [each["name"] for each in one.hello[1]["recent"]] == ["meanwhile"]
     assert one.next() == []
@@ -191,7 +192,7 @@ def test_too_much_is_counted(follow: Any) -> None:
 
 
 def test_an_event_is_written_once_for_all(
-    follow: Any, endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch
+    follow: Any, audience: Audience, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Many clients cost little more than one."""
     written: list[Any] = []
@@ -205,17 +206,17 @@ def test_an_event_is_written_once_for_all(
     assert len(written) == 10
 
 
-def test_lines_are_not_kept_for_ever(follow: Any, endpoints: Endpoints) -> None:
+def test_lines_are_not_kept_for_ever(follow: Any, audience: Audience) -> None:
     """Memory is bounded, however much happens."""
     one = follow()
     for _ in range(30):
         refuse(200)
         one.next()
-    assert len(endpoints._lines) <= 2000
+    assert len(audience._lines) <= 2000
 
 
 def test_statistics_are_told_while_they_change(
-    follow: Any, endpoints: Endpoints, clock: Clock, frozen: Any
+    follow: Any, audience: Audience, clock: Clock, frozen: Any
 ) -> None:
     """All of them first, and then what has changed and what is gone, every half second."""
     breaker = mh.circuit_breaker("payments")
@@ -248,14 +249,14 @@ def test_without_a_wish_there_are_no_statistics(follow: Any, clock: Clock) -> No
 
 
 def test_clients_that_come_together_are_told_the_same(
-    follow: Any, endpoints: Endpoints, frozen: Any, monkeypatch: pytest.MonkeyPatch
+    follow: Any, audience: Audience, frozen: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is read and written once."""
     mh.circuit_breaker("payments")
     written: list[int] = []
-    real = endpoints.snapshots._read
+    real = audience.snapshots._read
     monkeypatch.setattr(
-        endpoints.snapshots, "_read", lambda before: written.append(1) or real(before)
+        audience.snapshots, "_read", lambda before: written.append(1) or real(before)
     )
     several = [follow(stats=True) for _ in range(3)]
     assert len({json.dumps(each.first) for each in several}) == 1
@@ -282,29 +283,29 @@ def test_it_never_waits_for_long(follow: Any, clock: Clock) -> None:
     assert one.talk.pause() == pytest.approx(0.1)
 
 
-def test_so_many_and_no_more(endpoints: Endpoints) -> None:
+def test_so_many_and_no_more(audience: Audience) -> None:
     """One that is closed makes room, and closing twice takes none away."""
     wish = Wish()
-    talks = [endpoints.converse(wish, lambda: None) for _ in range(3)]
-    assert endpoints.converse(wish, lambda: None) is None
-    assert endpoints.streams == 3
+    talks = [audience.converse(wish, lambda: None) for _ in range(3)]
+    assert audience.converse(wish, lambda: None) is None
+    assert audience.streams == 3
     for _ in range(2):
         assert talks[0] is not None
         talks[0].close()
-    assert endpoints.streams == 2
-    assert endpoints.converse(wish, lambda: None) is not None
+    assert audience.streams == 2
+    assert audience.converse(wish, lambda: None) is not None
 
 
-def test_closing_wakes_everybody(endpoints: Endpoints) -> None:
+def test_closing_wakes_everybody(audience: Audience) -> None:
     """And nobody begins any more."""
     ready = threading.Event()
-    talk = endpoints.converse(Wish(), ready.set)
+    talk = audience.converse(Wish(), ready.set)
     assert talk is not None
     assert not talk.is_over
-    endpoints.close()
+    audience.close()
     assert ready.is_set()
     assert talk.is_over
-    assert endpoints.converse(Wish(), ready.set) is None
+    assert audience.converse(Wish(), ready.set) is None
 
 
 class Server:

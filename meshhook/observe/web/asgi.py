@@ -13,8 +13,10 @@ from urllib.parse import parse_qsl
 from meshhook.colour import is_async
 from meshhook.observe.web import routes, security
 from meshhook.observe.web.conversation import Conversation, broke_off
-from meshhook.observe.web.endpoints import BODY_LIMIT, BUSY, TOO_MANY, Endpoints, Visit
+from meshhook.observe.web.endpoints import TOO_MANY, Endpoints, Visit
 from meshhook.observe.web.exchange import Answer, Request, below, refused
+from meshhook.observe.web.orders import BODY_LIMIT
+from meshhook.observe.web.replies import BUSY
 from meshhook.observe.web.security import AsyncAuthorize, Authorize, ask, ask_async
 from meshhook.observe.web.wish import Wish
 from meshhook.registry import Registry
@@ -120,7 +122,7 @@ class AsgiApp:
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(ready.set)
 
-        talk = self._endpoints.converse(wish, wake)
+        talk = self._endpoints.audience.converse(wish, wake)
         if talk is None:
             busy = refused(503, TOO_MANY, BUSY)
             await _start(send, busy)

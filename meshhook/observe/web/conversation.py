@@ -13,13 +13,12 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from meshhook.observe.web.exchange import as_json
 from meshhook.observe.web.security import whereabouts
 from meshhook.observe.web.stopping import is_stopping
 from meshhook.observe.web.wish import Wish
 
 if TYPE_CHECKING:
-    from meshhook.observe.web.endpoints import Endpoints
+    from meshhook.observe.web.audience import Audience
 
 _log = logging.getLogger("meshhook.web")
 
@@ -42,44 +41,43 @@ class Conversation:
 
     def __init__(
         self,
-        endpoints: Endpoints,
+        audience: Audience,
         wish: Wish,
         wake: Callable[[], object],
         # Captured on purpose: clients wait in real time.
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._endpoints = endpoints
+        self._audience = audience
         self._wish = wish
         self.wake = wake
         self._monotonic = monotonic
         self._token: int | None = None
         self._next_batch = self._next_stats = 0.0
         self._sent = monotonic()
-        self._listener = endpoints.feed.listen(wish.kinds, MOST, on_ready=wake)
+        self._listener = audience.feed.listen(wish.kinds, MOST, on_ready=wake)
         self._known: set[int] = set()
 
     @property
     def closing(self) -> threading.Event:
-        """Set when the endpoints are closed."""
-        return self._endpoints.closing
+        """Set when the application is closed."""
+        return self._audience.closing
 
     @property
     def is_over(self) -> bool:
-        """Whether there is nothing more to tell: the endpoints are closed, or the server stops."""
+        """Whether there is nothing more to tell: the application is closed, or the server stops."""
         return self.closing.is_set() or is_stopping()
 
     def close(self) -> None:
         """End the conversation. Safe to call more than once."""
         self._listener.close()
-        self._endpoints.part(self)
+        self._audience.part(self)
 
     def begin(self, retry: int = 1000) -> bytes:
         """Return what a client is told first, and after how many milliseconds to come back."""
-        recent = self._endpoints.recent(self._wish.kinds)[-MOST:]
+        recent = self._audience.recent(self._wish.kinds)[-MOST:]
         # What happened just now may be in the queue as well.
         self._known = {each["id"] for each in recent}
-        hello = {**self._endpoints.greeting, "recent": recent}
-        return b"retry: %d\n" % retry + message("hello", as_json(hello)) + self._stats()
+        return b"retry: %d\n" % retry + self._audience.hello(recent) + self._stats()
 
     def pause(self) -> float:
         """Return for how long to wait at most, unless woken."""
@@ -115,13 +113,13 @@ class Conversation:
             return b""
         self._known = set()
         self._next_batch = self._monotonic() + BATCH_EVERY
-        lines = b",".join(map(self._endpoints.line_of, happened))
+        lines = b",".join(map(self._audience.line_of, happened))
         return message("events", b'{"events":[%b],"dropped":%d}' % (lines, dropped))
 
     def _stats(self) -> bytes:
         if not self._wish.stats:
             return b""
-        told, self._token = self._endpoints.stats_since(self._token)
+        told, self._token = self._audience.stats_since(self._token)
         self._next_stats = self._monotonic() + STATS_EVERY
         return told
 

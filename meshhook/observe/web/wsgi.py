@@ -9,9 +9,12 @@ from typing import Any, TypeAlias
 from urllib.parse import parse_qsl
 
 from meshhook.observe.web import security
+from meshhook.observe.web.audience import Audience
 from meshhook.observe.web.conversation import Conversation, broke_off
-from meshhook.observe.web.endpoints import BODY_LIMIT, BUSY, TOO_MANY, Endpoints, Visit
+from meshhook.observe.web.endpoints import TOO_MANY, Endpoints, Visit
 from meshhook.observe.web.exchange import Answer, Request, below, refused
+from meshhook.observe.web.orders import BODY_LIMIT
+from meshhook.observe.web.replies import BUSY
 from meshhook.observe.web.security import Authorize, ask
 from meshhook.observe.web.wish import Wish
 from meshhook.registry import Registry
@@ -45,7 +48,7 @@ class WsgiApp:
         answer = self._answer(request)
         stream: _Stream | None = None
         if answer.stream is not None and request.method != "HEAD":
-            stream = _begun(self._endpoints, answer.stream, environ)
+            stream = _begun(self._endpoints.audience, answer.stream, environ)
             answer = answer if stream is not None else refused(503, TOO_MANY, BUSY)
         status = HTTPStatus(answer.status)
         start_response(f"{status.value} {status.phrase}", answer.all_headers())
@@ -93,9 +96,9 @@ def _body(environ: Environ) -> bytes:
     return environ["wsgi.input"].read(most) if most else b""
 
 
-def _begun(endpoints: Endpoints, wish: Wish, environ: Environ) -> _Stream | None:
+def _begun(audience: Audience, wish: Wish, environ: Environ) -> _Stream | None:
     ready = threading.Event()
-    talk = endpoints.converse(wish, ready.set)
+    talk = audience.converse(wish, ready.set)
     if talk is None:
         return None
     return _Stream(talk, ready, is_short=not environ.get("wsgi.multithread"))

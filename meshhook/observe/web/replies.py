@@ -1,0 +1,166 @@
+"""What each route answers to somebody who was let in. It may take a while; it waits for nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from urllib.parse import quote
+
+from meshhook.errors import ConfigurationError
+from meshhook.events import Event, event_name
+from meshhook.health import Status
+from meshhook.observe.snapshot import instance
+from meshhook.observe.web import files, routes
+from meshhook.observe.web.exchange import JSON, Answer, Request, refused, told, with_policies
+from meshhook.observe.web.orders import BadOrderError, seconds_in
+from meshhook.observe.web.wish import Wish
+
+if TYPE_CHECKING:
+    from meshhook.observe.web.endpoints import Endpoints
+
+BUSY: Final = ("Retry-After", "5")
+NO_METRICS: Final = "metrics need prometheus_client: pip install 'meshhook[prometheus]'"
+
+
+def _index(
+    _here: Endpoints, request: Request, _parts: tuple[str, ...], _author: str | None
+) -> Answer:
+    if not request.path and request.root:
+        # The page names its parts from where it stands, so its address has to end in a slash.
+        last = quote(request.root.rpartition("/")[2])
+        return told({"moved": f"{last}/"}, 308, ("Location", f"{last}/"))
+    page = files.served("index.html", request.headers.get("if-none-match", ""))
+    return page or refused(404, "the page is not installed")
+
+
+def _static(
+    _here: Endpoints, request: Request, parts: tuple[str, ...], _author: str | None
+) -> Answer:
+    file = files.served(parts[0], request.headers.get("if-none-match", ""))
+    return file or refused(404, "there is no such file")
+
+
+def _live(
+    _here: Endpoints, _request: Request, _parts: tuple[str, ...], _author: str | None
+) -> Answer:
+    return told({"status": "alive"})
+
+
+def _ready(
+    here: Endpoints, _request: Request, _parts: tuple[str, ...], _author: str | None
+) -> Answer:
+    health = here.registry.health().to_dict()
+    short: dict[str, Any] = {"status": health["status"], "ready": health["ready"]}
+    if here.authorize_read is None:
+        # A probe has no name; what it may not read otherwise, it is not told here.
+        at_fault = [at for at, one in health["policies"].items() if one["status"] == "failing"]
+        short["failing"] = at_fault
+    return told(short, 200 if short["ready"] else 503)
+
+
+def _health(
+    here: Endpoints, _request: Request, _parts: tuple[str, ...], _author: str | None
+) -> Answer:
+    return told(here.registry.health().to_dict())
+
+
+def _metrics(
+    here: Endpoints, request: Request, _parts: tuple[str, ...], _author: str | None
+) -> Answer:
+    from meshhook.observe.prometheus import exposition
+
+    if find_spec("prometheus_client") is None:
+        return refused(501, NO_METRICS)
+    body, media_type = exposition(here.registry, request.headers.get("accept", ""))
+    return Answer(headers=(("Content-Type", media_type),), body=body)
+
+
+def _policies(
+    here: Endpoints, _request: Request, _parts: tuple[str, ...], _author: str | None
+) -> Answer:
+    policies = here.audience.snapshots.policies()
+    health = {
+        "status": max((each["status"] for each in policies), key=_gravity, default="ok"),
+        "ready": not any(each["critical"] and each["status"] == "failing" for each in policies),
+    }
+    body = with_policies(policies, instance=instance(), health=health)
+    return Answer(headers=(("Content-Type", JSON),), body=body + b"\n")
+
+
+def _policy(
+    here: Endpoints, _request: Request, parts: tuple[str, ...], _author: str | None
+) -> Answer:
+    kind, name = parts
+    found = here.audience.snapshots.policy(kind, name)
+    if found is None:
+        found = here.audience.snapshots.policy(kind, name.removesuffix("/"))
+    return told(found) if found is not None else refused(404, "there is no such policy")
+
+
+def _act(here: Endpoints, request: Request, parts: tuple[str, ...], author: str | None) -> Answer:
+    kind, name, action = parts
+    before = here.audience.snapshots.policy(kind, name)
+    if before is None:
+        return refused(404, "there is no such policy")
+    if action not in before["actions"]:
+        return refused(400, f"what can be done here: {', '.join(before['actions'])}")
+    try:
+        seconds = seconds_in(request.body)
+        here.control.act(kind, name, action, seconds=seconds, author=author or "")
+    except LookupError:
+        return refused(404, "there is no such policy")
+    except BadOrderError as error:
+        return refused(400, str(error))
+    except ConfigurationError as error:
+        # It tells of the action and the seconds, which are known to be what they should.
+        return refused(400, str(error))
+    return told(here.audience.snapshots.policy(kind, name) or before)
+
+
+def _events(
+    here: Endpoints, request: Request, _parts: tuple[str, ...], _author: str | None
+) -> Answer:
+    kinds = None
+    if request.query.get("kinds"):
+        kinds = tuple(kind.strip() for kind in request.query["kinds"].split(","))
+        known = {event_name(kind) for kind in Event.__subclasses__()}
+        if not known >= set(kinds):
+            return refused(400, f"kinds may name these: {', '.join(sorted(known))}")
+    if request.query.get("recent") or JSON in request.headers.get("accept", ""):
+        return told({"instance": instance(), "events": here.audience.recent(kinds)})
+    if here.audience.closing.is_set():
+        return refused(503, "the server stops", BUSY)
+    return Answer(
+        headers=(("Content-Type", "text/event-stream"), ("X-Accel-Buffering", "no")),
+        stream=Wish(kinds, request.query.get("stats", "") not in ("", "0")),
+    )
+
+
+def _fleet(
+    here: Endpoints, _request: Request, _parts: tuple[str, ...], _author: str | None
+) -> Answer:
+    if here.fleet is None:
+        return refused(404, "no fleet= was given, so only this process is known here")
+    return told(here.fleet.read())
+
+
+def _gravity(status: str) -> int:
+    return Status(status).gravity
+
+
+Reply: TypeAlias = Callable[["Endpoints", Request, tuple[str, ...], "str | None"], Answer]
+REPLIES: Final[Mapping[routes.Route, Reply]] = {
+    routes.INDEX: _index,
+    routes.STATIC: _static,
+    routes.HEALTH: _health,
+    routes.LIVE: _live,
+    routes.READY: _ready,
+    routes.METRICS: _metrics,
+    routes.POLICIES: _policies,
+    routes.POLICY: _policy,
+    routes.ACT: _act,
+    routes.EVENTS: _events,
+    routes.FLEET: _fleet,
+}
+assert len(REPLIES) == len(routes.ROUTES)  # noqa: S101
