@@ -106,12 +106,12 @@ export class Drawer {
       put(this.name, this.key.slice(this.key.indexOf("/") + 1));
       return;
     }
-    const now = this.model.now();
+    const now = this.model.moment();
     this.#paintHead(policy, now);
     this.#paintFigures(policy, now);
     this.acting.show(policy);
     this.#paintStatistics(policy, now);
-    this.#paintEvents(now);
+    this.#paintEvents(this.model.now());
     if (this.second !== this.model.second) {
       this.second = this.model.second;
       put(this.top, `${rate(draw(this.chart, policy.total, policy.bad, this.model.cursor))}/s`);

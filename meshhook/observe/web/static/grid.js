@@ -138,7 +138,7 @@ export class Grid {
   /** Paint what changed until the deadline. Returns whether something is left. */
   paint(deadline) {
     const { dirty } = this.model;
-    const now = this.model.now();
+    const now = this.model.moment();
     for (const key of dirty) {
       dirty.delete(key);
       const tile = this.tiles.get(key);

@@ -2,7 +2,7 @@
 //
 // A kind that is not in here, of a newer service, is shown by what every kind has.
 
-import { count, duration, left, rate, share, words } from "./format.js";
+import { count, duration, left, plural, rate, share, words } from "./format.js";
 
 const part = (number, all) => (all > 0 ? number / all : null);
 // A figure draws attention from one in a hundred on, and more from one in ten.
@@ -33,6 +33,7 @@ const KINDS = {
       const text = remaining > 0 ? `tries again in ${left(remaining)}` : "tries again with the next call";
       return { text, share: part(remaining, whole) ?? 0, tone: "bad" };
     },
+    note: ({ stats }) => [stats.opened ? `opened ${plural(stats.opened, "time")}` : "has never opened by itself"],
   },
   timeout: {
     calls: (stats) => stats.calls + stats.rejected,

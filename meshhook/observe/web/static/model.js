@@ -8,6 +8,7 @@ export const SECONDS = 120;
 const ROTATE = 5; // seconds between two readings that differences are taken from
 const RECENT = 500; // occurrences that are kept
 const FLAPPING = 30; // seconds in which changes of one status are one occurrence
+const SILENCE = 3; // seconds after which what is shown is old
 const GRAVITY = { failing: 0, degraded: 1, ok: 2 };
 
 export class Policy {
@@ -73,6 +74,11 @@ export class Model {
   /** The time of the service now, in seconds since the epoch. */
   now() {
     return this.time + (performance.now() - this.received) / 1000;
+  }
+
+  /** The time that the statistics stand for: it stops when no more come. */
+  moment() {
+    return Math.min(this.now(), this.time + SILENCE);
   }
 
   hello({ instance, recent, can_act, fleet }) {
@@ -182,7 +188,7 @@ export class Model {
   #tick(second, time, elapsed) {
     const span = this.second ? Math.min(SECONDS, Math.max(1, second - this.second)) : 1;
     const passed = this.second ? Math.max(0.5, time - this.ticked) : 1;
-    const isGap = elapsed > 3;
+    const isGap = elapsed > SILENCE;
     let sum = 0;
     for (let step = 0; step < span; step += 1) {
       this.cursor = (this.cursor + 1) % SECONDS;

@@ -131,8 +131,13 @@ export class Timeline {
   #fold(occurrence) {
     const key = `${occurrence.event}/${occurrence.policy}/${occurrence.name}`;
     const there = this.folded.get(key);
-    if (there) there.times += 1;
-    else this.folded.set(key, { ...occurrence, times: 1 });
+    if (there) {
+      there.times += 1;
+      for (const name of Object.keys(there)) {
+        // Only what is so for all of them can be said.
+        if (!OWN.has(name) && there[name] !== occurrence[name]) delete there[name];
+      }
+    } else this.folded.set(key, { ...occurrence, times: 1 });
   }
 
   #unfold() {
