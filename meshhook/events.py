@@ -215,10 +215,14 @@ class OperatorActed(Event):
     seconds: float | None
 
 
-@functools.lru_cache(maxsize=256)
 def event_name(kind: type[Event]) -> str:
     """Return the stable name of a class of events: ``circuit_changed`` for CircuitChanged."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind.__name__).lower()
+    return _in_words(kind.__name__)
+
+
+@functools.lru_cache(maxsize=256)
+def _in_words(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
 _lock = threading.RLock()

@@ -55,7 +55,8 @@ _ATOMS = frozenset({int, float, str, bool, type(None)})
 
 def _fields_of(value: Any) -> dict[str, Any]:
     """Return what ``dataclasses.asdict`` does, in a sixth of the time: it is asked for a lot."""
-    names, values_of = _reader(type(value))
+    kind: Any = type(value)
+    names, values_of = _reader(kind)
     found = dict(zip(names, values_of(value), strict=True))
     for name, each in found.items():
         if type(each) not in _ATOMS:
@@ -64,7 +65,7 @@ def _fields_of(value: Any) -> dict[str, Any]:
 
 
 @functools.lru_cache(maxsize=256)
-def _reader(kind: type[Any]) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]]:
+def _reader(kind: Any) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]]:
     """Return the names of the fields, and what reads all of them at once."""
     names = tuple(field.name for field in dataclasses.fields(kind))
     if len(names) > 1:

@@ -186,13 +186,18 @@ class Feed:
             self._make_room(capacity)
             self._ask()
             listener._arm()
+            ready = self._catch_up()
+        for each in ready:
+            each._wake()
         return listener
 
     def _make_room(self, capacity: int) -> None:
         if capacity > self._capacity:
             self._capacity = capacity
-            for ring in list(self._rings.values()):
+            self._is_busy = True
+            for ring in self._rings.values():
                 ring.last = deque(ring.last, maxlen=capacity)
+            self._is_busy = False
 
     def _alive(self) -> list[Listener]:
         found = [ref() for ref in list(self._listeners)]

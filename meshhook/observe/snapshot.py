@@ -32,6 +32,7 @@ _PAST: Final = ("seconds_in_state", "since_store_error")
 """Statistics that say how long ago a moment was."""
 _FUTURE: Final = ("retry_after", "reset_after")
 """Statistics that say how far away a moment is; 0 stays 0."""
+_COMPARED: Final = ("status", "condition", "critical", "actions")
 _NUMBERS: Final = (int, float)
 _SAME = 0.5
 _SHARE = 0.1
@@ -242,17 +243,12 @@ def _compared(told: dict[str, Any], moments: Moments, before: _Shown | None, num
 
 def _is_same(told: dict[str, Any], before: dict[str, Any]) -> bool:
     """Tell whether nothing differs but what only tells the time."""
-    stats, former = told["stats"], before["stats"]
+    stats: dict[str, Any] = told["stats"]
+    former: dict[str, Any] = before["stats"]
     for field in (*_PAST, *_FUTURE):
         if field in stats and field in former:
             former = {**former, field: stats[field]}
-    return (
-        stats == former
-        and told["condition"] == before["condition"]
-        and told["status"] == before["status"]
-        and told["critical"] == before["critical"]
-        and told["actions"] == before["actions"]
-    )
+    return stats == former and all(told[field] == before[field] for field in _COMPARED)
 
 
 def _are_close(one: Moments, other: Moments) -> bool:

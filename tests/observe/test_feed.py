@@ -345,6 +345,43 @@ def test_who_has_vanished_listens_no_more(feed: Feed) -> None:
     events.emit(changed())
 
 
+def test_who_vanishes_while_the_feed_asks_for_others(
+    feed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The garbage collector may run there as well: it asks once more."""
+    doomed = [feed.listen(["call_rejected"])]
+    alive = feed._alive
+
+    def lose_one() -> list[Listener]:
+        found = alive()
+        doomed.clear()
+        return found
+
+    monkeypatch.setattr(feed, "_alive", lose_one)
+    with feed.listen(["call_failed"]):
+        assert events.wanted(CallFailed)
+        gc.collect()
+        assert not events.wanted(CallRejected)
+
+
+def test_what_comes_in_while_room_is_made(feed: Feed) -> None:
+    """A signal handler strikes in between: nothing is lost, and whoever waits is woken."""
+
+    class Struck(dict[Any, Any]):
+        def values(self) -> Any:
+            events.emit(changed("late"))
+            return super().values()
+
+    woken: list[int] = []
+    small = feed.listen(capacity=1, on_ready=lambda: woken.append(1))
+    feed._rings = Struck(feed._rings)
+    great = feed.listen(capacity=1_000)
+    assert woken == [1]
+    assert [drained(small), drained(great)] == [["late"], ["late"]]
+    small.close()
+    great.close()
+
+
 def test_a_feed_that_nobody_started_can_be_listened_to() -> None:
     """Listening starts it."""
     feed = Feed()

@@ -25,7 +25,7 @@ from meshhook.observe.snapshot import Changes, Snapshots, instance
 from meshhook.stats import Stats
 from tests.forking import in_a_fork
 from tests.observe.everything import SECRET, everything
-from tests.waiting import GIVE_UP, real_time
+from tests.waiting import GIVE_UP
 
 
 def fail(*_: Any) -> None:
@@ -436,13 +436,14 @@ def test_who_looks_while_another_reads_gets_the_reading_before(
     before = snapshots.changes_since(None)
     slow.go.clear()
     slow.inside.clear()
+    snapshots._good_until = -math.inf
     reader = threading.Thread(target=snapshots.policies)
-    time.sleep(0.001)
     reader.start()
     assert slow.inside.wait(GIVE_UP)
     assert snapshots.changes_since(None) is before
     slow.go.set()
     reader.join(GIVE_UP)
+    assert slow.readings == 2
     assert snapshots.changes_since(None).token > before.token
 
 
@@ -507,9 +508,9 @@ def test_10_000_policies(registry: mh.Registry) -> None:
     """Read in bounded time, and of a stream only what has changed."""
     limits = [mh.rate_limit("5/s", name=f"limit{n}", registry=registry) for n in range(10_000)]
     snapshots = Snapshots(registry, interval=0)
-    began = real_time()
+    began = time.thread_time()
     first = snapshots.changes_since(None)
-    assert real_time() - began < 10
+    assert time.thread_time() - began < 10
     assert (len(first.policies), first.total) == (10_000, 10_000)
     limits[5].call(int)
     snapshots._good_until = -math.inf
