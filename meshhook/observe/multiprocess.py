@@ -164,7 +164,7 @@ class Writer:
         self._thread = thread
 
     def pause(self) -> None:
-        """Let the thread end: a process should have no other threads while it forks."""
+        """Wait for the thread to end: a process should have no others while it forks."""
         self._pausing.set()
         thread, self._thread = self._thread, None
         if thread is not None and thread is not threading.current_thread():
@@ -222,9 +222,9 @@ class Writer:
             if not self._closed:
                 self._try_to_write()
                 self._closed = True
-                self._pausing.set()
                 if self._mark is not None:
                     self._mark.leave()
+        self.pause()
         with _lock:
             _writers[:] = [each for each in _writers if each is not self]
 

@@ -176,9 +176,7 @@ def test_closed_it_leaves_its_counters(directory: Path, registry: mh.Registry) -
     assert calls(merged(directory)) == 2
     assert value(merged(directory), "meshhook_circuit_state", state="closed") is None
     assert files(directory) == ["counter_.db", "histogram_.db"]
-    assert eventually(
-        lambda: not [each for each in threading.enumerate() if each.name == "meshhook metrics"]
-    )
+    assert not [each for each in threading.enumerate() if each.name == "meshhook metrics"]
 
 
 def test_who_has_counted_nothing_writes_nothing(directory: Path, registry: mh.Registry) -> None:
