@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,7 +16,7 @@ from meshhook.budgets import RetryBudget
 from meshhook.configuration.environment import spelled
 from meshhook.configuration.layers import Layers
 from meshhook.configuration.loading import BUDGET
-from meshhook.configuration.problems import Problem, Problems, unknown
+from meshhook.configuration.problems import MOST_SHOWN, Problem, Problems, unknown
 from meshhook.configuration.shape import At
 from meshhook.errors import ConfigurationError
 from meshhook.recipes import Recipe
@@ -145,39 +144,47 @@ class Installation:
             self._changes.append((entry, made))
 
 
-def _names(registry: Registry) -> dict[str, set[str]]:
-    names: dict[str, set[str]] = defaultdict(set)
-    for kind, name in registry._policies():
-        names[kind].add(name)
-    return names
+class _Names:
+    """The names of policies, as they are and as the environment spells them, by kind."""
+
+    def __init__(self, registry: Registry, more_budgets: Iterable[str] = ()) -> None:
+        self._known: dict[tuple[str, str], dict[str, list[str]]] = {}
+        policies = [*registry._policies(), *((BUDGET, name) for name in more_budgets)]
+        for kind, name in dict.fromkeys(policies):
+            self._add("policies", kind, name, name)
+            self._add("environment", kind, spelled(name), name)
+
+    def _add(self, table: str, kind: str, written: str, name: str) -> None:
+        self._known.setdefault((table, kind), {}).setdefault(written, []).append(name)
+
+    def known_to(self, at: At) -> dict[str, list[str]]:
+        """Return the policies of that kind by their names, as that table writes them."""
+        return self._known.get((at.table, at.kind), {})
 
 
 def pending(
     registry: Registry, layers: Layers, new_budgets: Iterable[str] = ()
 ) -> dict[At, Problem]:
     """Return the names in a configuration that no policy has, each with what may be meant."""
-    names = _names(registry)
-    names[BUDGET] |= set(new_budgets)
-    found = {}
+    names = _Names(registry, new_budgets)
+    found: dict[At, Problem] = {}
     for at, place in layers.named():
-        known = names[at.kind]
-        if at.table == "environment":
-            known = set(map(spelled, known))
+        known = names.known_to(at)
         if at.name not in known:
-            found[at] = Problem((place,), unknown(at.kind, known, at.name))
+            # To look for what may be meant takes a while, where there are very many policies.
+            guess = len(found) < MOST_SHOWN
+            text = unknown(at.kind, known, at.name) if guess else f"no such {at.kind}"
+            found[at] = Problem((place,), text)
     return found
 
 
 def ambiguous(registry: Registry, layers: Layers) -> list[Problem]:
     """Return the names in the environment that stand for several policies."""
     problems = []
-    names = _names(registry)
+    names = _Names(registry)
     for at, place in layers.named():
-        if at.table == "environment":
-            meant = sorted(each for each in names[at.kind] if spelled(each) == at.name)
-            if len(meant) > 1:
-                shown = ", ".join(map(repr, meant))
-                problems.append(
-                    Problem((place,), f"it is unclear which {at.kind} is meant: {shown}")
-                )
+        meant = names.known_to(at).get(at.name, ())
+        if len(meant) > 1:
+            shown = ", ".join(map(repr, sorted(meant)))
+            problems.append(Problem((place,), f"it is unclear which {at.kind} is meant: {shown}"))
     return problems

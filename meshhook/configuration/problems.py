@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 from meshhook.errors import ConfigurationError
 
 _LONGEST, _LONGEST_WORD = 600, 100
-_MOST_SHOWN = 50
+MOST_SHOWN = 50
 _MOST_LISTED = 12
 
 
@@ -79,9 +79,9 @@ class Problems(list[Problem]):
         if len(self) == 1:
             return ConfigurationError(str(self[0]))
         lines = [f"{len(self)} things are wrong with the configuration:"]
-        lines += [f"- {each}" for each in self[:_MOST_SHOWN]]
-        if len(self) > _MOST_SHOWN:
-            lines.append(f"- and {len(self) - _MOST_SHOWN} more")
+        lines += [f"- {each}" for each in self[:MOST_SHOWN]]
+        if len(self) > MOST_SHOWN:
+            lines.append(f"- and {len(self) - MOST_SHOWN} more")
         return ConfigurationError("\n".join(lines))
 
 
