@@ -12,12 +12,16 @@ from typing import Any, assert_type
 
 import meshhook as mh
 from meshhook.events import CircuitChanged, Event, Subscription
+from meshhook.health import Health, Status
+from meshhook.observe.control import Control
+from meshhook.observe.feed import Feed, Listener, Occurrence
 from meshhook.observe.fleet import Fleet
 from meshhook.observe.fleet_folder import Announcement, FleetFolder
 from meshhook.observe.logging import log_events
 from meshhook.observe.multiprocess import Writer
 from meshhook.observe.opentelemetry import Instrumentation, instrument
 from meshhook.observe.prometheus import PrometheusCollector, exposition, start_multiprocess
+from meshhook.observe.snapshot import Changes, Snapshots
 from meshhook.observe.web.asgi import AsgiApp
 from meshhook.observe.web.exchange import Request
 from meshhook.observe.web.server import Server
@@ -437,9 +441,27 @@ def wrong_settings() -> None:
 # The registry, events, deadlines and errors.
 
 
+def look_and_act() -> None:
+    feed = Feed().start()
+    assert_type(feed.recent(), list[Occurrence])
+    assert_type(feed.listen(["circuit_changed", CircuitChanged]), Listener)
+    assert_type(feed.listen().drain(), tuple[list[Occurrence], int])
+    control = Control(mh.registry)
+    assert_type(control.actions(mh.registry["name"]), tuple[str, ...])
+    assert_type(control.remaining(mh.registry["name"]), float | None)
+    assert_type(Snapshots(mh.registry, control).policies(), list[dict[str, Any]])
+    assert_type(Snapshots().changes_since(None), Changes)
+
+
 def use_the_rest(registry: mh.Registry, error: mh.CircuitOpenError, late: mh.TimeoutError) -> None:
     assert_type(mh.registry, mh.Registry)
     assert_type(registry.stats(), RegistryStats)
+    assert_type(registry.health(), Health)
+    assert_type(registry.health().status, Status)
+    assert_type(registry.health().policies["name"].condition, str)
+    assert_type(mh.circuit_breaker("name", critical=True), mh.CircuitBreaker)
+    assert_type(mh.bulkhead(5, critical=True), mh.Bulkhead)
+    assert_type(mh.throttle(critical=True), mh.Throttle)
     assert_type(registry.stats()["name"], Stats)
     assert_type(registry.stats().to_dict(), dict[str, Any])
     assert_type(registry.circuit_breakers["name"], mh.CircuitBreaker)
