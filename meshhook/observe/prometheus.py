@@ -125,7 +125,16 @@ class _Together:
     def collect(self) -> Any:
         """Return the metrics of the processes together."""
         files = multiprocess.files_in(self._directory)
-        return self._client.multiprocess.MultiProcessCollector.merge(files, accumulate=True)
+        found = self._client.multiprocess.MultiProcessCollector.merge(files, accumulate=True)
+        for metric in found:
+            if metric.type == "histogram":
+                # Not every version leaves those of one histogram together, as OpenMetrics wants.
+                metric.samples.sort(key=_without_end)
+        return found
+
+
+def _without_end(sample: Any) -> list[tuple[str, str]]:
+    return sorted((label, value) for label, value in sample.labels.items() if label != "le")
 
 
 def _import_client() -> types.ModuleType:
