@@ -45,12 +45,9 @@ class Audience:
 
     def close(self) -> None:
         """End all streams, and stop to listen."""
-        with self._lock:
+        with self._lock:  # nobody comes in between, and has the feed begin anew
             self.closing.set()
-            streams = list(self._streams)
-        for each in streams:
-            each.wake()
-        self.feed.close()
+        self.feed.close()  # which wakes all who listen
 
     def hello(self, recent: list[dict[str, Any]]) -> bytes:
         """Return the message that greets a client, with what it has missed."""

@@ -49,7 +49,6 @@ class Conversation:
     ) -> None:
         self._audience = audience
         self._wish = wish
-        self.wake = wake
         self._monotonic = monotonic
         self._token: int | None = None
         self._next_batch = self._next_stats = 0.0
