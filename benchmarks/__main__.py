@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import (
+    cases_against,
     cases_breaker,
     cases_flood,
     cases_idempotent,
     cases_limits,
+    cases_observed,
     cases_retry,
     cases_setup,
     cases_stack,
@@ -50,10 +52,19 @@ GROUPS: dict[str, Callable[[Options], Table]] = {
     "threads": cases_threads.waiting,
     "threads-busy": cases_threads.busy,
     "flood": cases_flood.flood,
+    "scraped": cases_observed.scraped,
+    "watched": cases_observed.watched,
     "decoration": cases_setup.decoration,
     "keys": cases_setup.keys,
     "import": cases_setup.imports,
 }
+AGAINST: dict[str, Callable[[Options], Table]] = {
+    "against": cases_against.calls,
+    "against-async": cases_against.calls_async,
+    "against-decoration": cases_against.setup,
+    "against-import": cases_against.imports,
+}
+"""The groups that compare with another checkout; these alone are measured where one is given."""
 _LIBRARIES = (
     *("meshhook", "wrapt", "aiobreaker", "aiolimiter", "aws-lambda-powertools", "backoff"),
     *("circuitbreaker", "hyx", "interlock-cb", "limits", "purgatory", "pybreaker"),
@@ -65,12 +76,14 @@ _GROUP_LIMIT = 900.0
 def main(arguments: list[str] | None = None) -> int:
     """Measure what was asked for; return the exit status."""
     given = _parser().parse_args(arguments)
-    names = [name for name in GROUPS if not given.group or _wanted(name, given.group)]
+    groups = AGAINST if given.against else GROUPS
+    names = [name for name in groups if not given.group or _wanted(name, given.group)]
     if not names:
-        print(f"no group is named like {given.group}; there are: {', '.join(GROUPS)}")
+        print(f"no group is named like {given.group}; there are: {', '.join(groups)}")
         return 2
     rounds = given.rounds or (15 if given.quick else Options.rounds)
-    options = Options(rounds, 0.001 if given.quick else Options.slice, given.quick)
+    against = str(given.against.resolve()) if given.against else ""
+    options = Options(rounds, 0.001 if given.quick else Options.slice, given.quick, against)
     found = [_in_its_own_process(name, options) for name in names]
     report = {"machine": _machine(), "options": vars(options), "groups": found}
     given.json.parent.mkdir(parents=True, exist_ok=True)
@@ -88,6 +101,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, help=f"rounds of a group (default {Options.rounds})")
     parser.add_argument("--quick", action="store_true", help="few and short rounds: a first look")
     parser.add_argument("--gate", action="store_true", help="exit with 1 if a goal is missed")
+    parser.add_argument(
+        "--against", type=Path, metavar="DIR", help="compare with the meshhook in this directory"
+    )
     parser.add_argument(
         "--json", type=Path, default=Path("build/bench.json"), help="where to write"
     )
@@ -123,7 +139,7 @@ def _in_its_own_process(name: str, options: Options) -> dict[str, Any]:
 
 def measure_group(name: str, options: tuple[Any, ...], out: str) -> None:
     """Measure one group in this process, print its table and write it to ``out``."""
-    table = GROUPS[name](Options(*options))
+    table = (GROUPS | AGAINST)[name](Options(*options))
     print(table.text(), flush=True)
     Path(out).write_text(json.dumps(table.to_dict()))
 

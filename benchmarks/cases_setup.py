@@ -46,7 +46,7 @@ def decoration(options: Options) -> Table:
     for _ in range(max(3, options.rounds // 4)):
         for name in random.sample(list(times), len(times)):
             try:
-                times[name].append(_seconds_to_decorate(wrappers[name]))
+                times[name].append(seconds_to_decorate(wrappers[name]))
             except Exception as error:
                 del times[name]
                 ours_to_prove = name.startswith("meshhook")
@@ -54,7 +54,7 @@ def decoration(options: Options) -> Table:
     for name, own in times.items():
         micros = statistics.median(own) * 1e6
         least = min(own) * 1e6
-        kilobytes = _bytes_of_decorated(wrappers[name]) / 1024
+        kilobytes = bytes_of_decorated(wrappers[name]) / 1024
         figures = {"us": micros, "min us": least, "KB": kilobytes}
         judged = name.startswith("meshhook")
         met = least <= 40 and kilobytes <= 4 if judged else None
@@ -75,7 +75,8 @@ def _functions() -> list[Any]:
     return made
 
 
-def _seconds_to_decorate(wrap: Callable[[Any], Any]) -> float:
+def seconds_to_decorate(wrap: Callable[[Any], Any]) -> float:
+    """Return how long it takes to decorate one function."""
     functions = _functions()
     gc.collect()
     gc.disable()
@@ -86,7 +87,8 @@ def _seconds_to_decorate(wrap: Callable[[Any], Any]) -> float:
     return taken / len(decorated)
 
 
-def _bytes_of_decorated(wrap: Callable[[Any], Any]) -> float:
+def bytes_of_decorated(wrap: Callable[[Any], Any]) -> float:
+    """Return how much memory stays taken by one decorated function."""
     functions = _functions()
     gc.collect()
     tracemalloc.start()
@@ -140,10 +142,10 @@ def imports(options: Options) -> Table:
     times: dict[str, list[float]] = {name: [] for name in statements}
     try:
         for statement in statements.values():
-            _seconds_to_import(statement)  # which writes the bytecode
+            seconds_to_import(statement)  # which writes the bytecode
         for _ in range(3 if options.quick else max(20, options.rounds // 3)):
             for name in random.sample(list(statements), len(statements)):
-                times[name].append(_seconds_to_import(statements[name]))
+                times[name].append(seconds_to_import(statements[name]))
     except subprocess.CalledProcessError as error:
         table.missing.append(Missing("meshhook", error.stderr.strip().splitlines()[-1], "<= 1.5"))
         return table
@@ -158,13 +160,19 @@ def imports(options: Options) -> Table:
     return table
 
 
-def _seconds_to_import(statement: str) -> float:
+def seconds_to_import(statement: str, directory: str = ".") -> float:
+    """Return how long ``statement`` takes in a fresh interpreter that starts in ``directory``."""
     program = (
         f"import time; start = time.perf_counter(); {statement}; print(time.perf_counter() - start)"
     )
     # With the bytecode kept, as it is wherever a program starts twice.
     env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     finished = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=env
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=env,
+        cwd=directory,
     )
     return float(finished.stdout)

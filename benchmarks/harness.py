@@ -23,11 +23,15 @@ _WARM_UP = 20
 
 @dataclass(frozen=True)
 class Options:
-    """How thoroughly to measure. ``slice`` is how long a case runs in a round, in seconds."""
+    """How thoroughly to measure. ``slice`` is how long a case runs in a round, in seconds.
+
+    ``against`` is the directory of another checkout, for the groups that compare with one.
+    """
 
     rounds: int = 90
     slice: float = 0.002
     quick: bool = False
+    against: str = ""
 
 
 @dataclass(frozen=True)
