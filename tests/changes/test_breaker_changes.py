@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import meshhook as mh
 from meshhook import events
+from meshhook.rules import phases
 from meshhook.rules.breaker import Circuit
 from meshhook.rules.phases import Closed, HalfOpen, Open, Permit, Rules, State
 from tests.changes.changing import settings
@@ -134,6 +135,13 @@ def test_a_success_may_be_the_call_that_makes_a_rate_count(
     change(breaker, failure_rate_threshold=0.5, minimum_calls=5)
     service.call(fails=False)
     assert breaker.state == "open"
+    breaker.reset()
+    service.call(2)
+    service.call(8, fails=False)
+    assert closed(breaker._circuit).watch is False
+    change(breaker, failure_rate_threshold=0.1, minimum_calls=5)
+    service.call(fails=False)
+    assert breaker.state == "open"
 
 
 def test_other_kinds_of_windows(colour: Colour, registry: mh.Registry, frozen: Any) -> None:
@@ -210,6 +218,7 @@ def test_a_stream_that_began_untimed_is_not_slow(registry: mh.Registry, frozen: 
     def items() -> Iterator[int]:
         yield 1
         frozen.tick(5)
+        assert phases._NO_CALLS == {}
         yield 2
 
     stream = items()

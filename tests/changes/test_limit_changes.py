@@ -134,6 +134,27 @@ class TestRateLimit:
         assert sorted(got) == [-3, 1, 2, 3]
         assert limit.stats().waiting == 0
 
+    def test_who_asks_for_too_much_is_refused_at_once(self, registry: Any) -> None:
+        """And not when his turn should have come."""
+        limit = mh.rate_limit("3/h", cost=lambda cost: cost, max_wait=None, name="api")
+        fn = limit(lambda cost: cost)
+        fn(3)
+        refused: list[mh.RateLimitedError] = []
+
+        def call() -> None:
+            try:
+                fn(2)
+            except mh.RateLimitedError as error:
+                refused.append(error)
+
+        thread = threading.Thread(target=call)
+        thread.start()
+        assert eventually(lambda: len(limit._limiter.waiting) == 1)
+        change(limit, "3/h burst 1", cost=lambda cost: cost, max_wait=None)
+        thread.join(5)
+        assert len(refused) == 1
+        assert limit.stats().waiting == 0
+
     def test_how_long_calls_wait(self, colour: Colour, registry: Any) -> None:
         """The next call waits by the new settings."""
         limit = mh.rate_limit("20/s", burst=1, name="api")

@@ -285,6 +285,21 @@ class TestHedge:
                 colour.call(fn)
             assert len(calls) == expected
 
+    def test_a_method_that_was_looked_up_before(self, colour: Colour, registry: Any) -> None:
+        """It makes as many attempts as it could then."""
+        hedge = mh.hedge(0, max_hedges=1, idempotent=True, name="read", budget=None)
+        calls: list[int] = []
+
+        def fail() -> None:
+            calls.append(1)
+            raise OSError
+
+        before: Any = type(hedge(colour.paint(fail))).__call__
+        hedge.apply(settings(mh.hedge, 0, max_hedges=3, idempotent=True, budget=None))
+        with pytest.raises(OSError):
+            colour.call(before)
+        assert (len(calls), hedge.stats().suppressed_by_limit) == (2, 0)
+
     def test_durations_are_remembered(self, registry: Any, frozen: Any) -> None:
         """A learned delay is worked out anew; with a fixed one there is none to learn."""
         learned = {"minimum_samples": 3, "idempotent": True}

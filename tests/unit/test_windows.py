@@ -362,12 +362,12 @@ class TestOtherSizes:
 
         def within(seconds: float) -> Totals:
             last = [each for each in times if now - each[0] < seconds]
-            return Totals(
-                len(last), sum(each[1] for each in last), sum(each[2] for each in last)
-            )
+            return Totals(len(last), sum(each[1] for each in last), sum(each[2] for each in last))
 
+        both = [each * (1 - 1 / BUCKETS) for each in (old, new)]
+        whole = min(both[0] + now - window.since, both[1] + now - resized.since)
         for at_least, there, at_most in zip(
-            within(min(old, new) * (1 - 1 / BUCKETS) - 1e-9),
+            within(whole - 1e-9),
             totals,
             within(min(old, new + old / BUCKETS) + 1e-9),
             strict=True,
