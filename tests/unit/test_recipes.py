@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+
 import pytest
 
 import meshhook as mh
