@@ -323,3 +323,31 @@ def test_a_wsgi_stream_that_fails(
     assert "RuntimeError at " in caplog.text
     assert "s3cret" not in caplog.text
     app.close()
+
+
+@pytest.mark.parametrize("length", [None, "", "x", "-1", "20", "4096", "999999999", "²"])
+@pytest.mark.parametrize("terminated", [True, False])
+def test_no_more_of_a_wsgi_body_is_read(
+    registry: mh.Registry, length: str | None, terminated: bool
+) -> None:
+    """Than was announced and is allowed; without an end nothing is read, for it may never come."""
+    asked: list[int] = []
+
+    class Input:
+        def read(self, most: int) -> bytes:
+            asked.append(most)
+            return b""
+
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": "POST",
+        "PATH_INFO": "/policies/circuit_breaker/payments/reset",
+        "wsgi.input": Input(),
+        "wsgi.input_terminated": terminated,
+    }
+    if length is not None:
+        environ["CONTENT_LENGTH"] = length
+    app = mh.wsgi_app(authorize=lambda request: "olga")
+    app(environ, lambda status, headers: None)
+    app.close()
+    known = {"20": [20], "4096": [4096], "999999999": [4097]}
+    assert asked == known.get(str(length), [4097] if terminated else [])

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from typing import Any
+from wsgiref.handlers import BaseHandler
 
 import pytest
 
@@ -224,7 +225,7 @@ def test_the_environment_is_nobodys_business(
     registry: mh.Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A variable of the process is no header of a request."""
-    monkeypatch.setenv("HTTP_X_USER", "olga")
+    monkeypatch.setitem(BaseHandler.os_environ, "HTTP_X_USER", "olga")  # read when it is imported
     mh.circuit_breaker("payments")
     with mh.serve(0, authorize=lambda request: request.headers.get("x-user")) as server:
         path = "/policies/circuit_breaker/payments/reset"
@@ -315,6 +316,7 @@ def test_a_forked_child_has_no_server(server: Server) -> None:
 
     def look() -> bool:
         assert repr(server) == "<meshhook server that is closed>"
+        assert server._http.socket.fileno() == -1
         server.close()
         with mh.serve(0) as own:
             assert own.port != server.port
