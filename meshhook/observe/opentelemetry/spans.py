@@ -14,7 +14,7 @@ from typing import Final
 from opentelemetry.trace import Span, get_current_span
 
 from meshhook import events, forks
-from meshhook.events import Event, Subscription, subscribe
+from meshhook.events import TELLS_OF_A_KEY, Event, Subscription, subscribe
 
 SPAN_EVENTS: Final[dict[type[Event], tuple[str, str | None]]] = {
     events.CallRejected: ("meshhook.call_rejected", "meshhook.rejections"),
@@ -37,14 +37,11 @@ A failure is left out, for the span of what failed tells of it; so is what happe
 gone, or is done by hand.
 """
 
-_NOT_SHOWN = frozenset({"key_hash"})
-"""A hash of a key that can be guessed tells the key."""
-
 _FIELDS: Final = {
     kind: [
         (field, f"meshhook.{field}")
         for field in kind.__dataclass_fields__
-        if field not in _NOT_SHOWN
+        if field not in TELLS_OF_A_KEY
     ]
     for kind in SPAN_EVENTS
 }
