@@ -15,7 +15,7 @@ from meshhook.observe.web import routes, security
 from meshhook.observe.web.conversation import Conversation, broke_off
 from meshhook.observe.web.endpoints import TOO_MANY, Endpoints, Visit
 from meshhook.observe.web.exchange import Answer, Request, below, refused
-from meshhook.observe.web.orders import BODY_LIMIT
+from meshhook.observe.web.orders import BODY_LIMIT, broken_off
 from meshhook.observe.web.replies import BUSY
 from meshhook.observe.web.security import AsyncAuthorize, Authorize, ask, ask_async
 from meshhook.observe.web.wish import Wish
@@ -84,7 +84,11 @@ class AsgiApp:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = await _body(receive) if scope["method"] == "POST" else b""
+        try:
+            body = await _body(receive) if scope["method"] == "POST" else b""
+        except TimeoutError:
+            await _send_whole(send, broken_off())
+            return
         if body is None:
             return
         request = _request(scope, body)
@@ -92,9 +96,7 @@ class AsgiApp:
         if answer.stream is not None and request.method != "HEAD":
             await self._stream(answer, answer.stream, receive, send)
             return
-        await _start(send, answer)
-        body = b"" if request.method == "HEAD" else answer.body
-        await send({"type": "http.response.body", "body": body})
+        await _send_whole(send, answer, is_head=request.method == "HEAD")
 
     async def _answer(self, request: Request) -> Answer:
         visit = self._endpoints.examine(request)
@@ -124,9 +126,7 @@ class AsgiApp:
 
         talk = self._endpoints.audience.converse(wish, wake)
         if talk is None:
-            busy = refused(503, TOO_MANY, BUSY)
-            await _start(send, busy)
-            await send({"type": "http.response.body", "body": busy.body})
+            await _send_whole(send, refused(503, TOO_MANY, BUSY))
             return
         gone = loop.create_task(_until_gone(receive))
         telling = loop.create_task(self._tell(talk, ready, answer, send))
@@ -170,6 +170,11 @@ async def _start(send: Send, answer: Answer) -> None:
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
 
 
+async def _send_whole(send: Send, answer: Answer, *, is_head: bool = False) -> None:
+    await _start(send, answer)
+    await send({"type": "http.response.body", "body": b"" if is_head else answer.body})
+
+
 async def _send_in_time(send: Send, told: bytes) -> None:
     async with asyncio.timeout(STALLED):
         await send({"type": "http.response.body", "body": told, "more_body": True})
@@ -188,17 +193,19 @@ async def _who_asks(authorize: Any, request: Request) -> str | None:
 
 
 async def _body(receive: Receive) -> bytes | None:
-    """Read the body, and no more than what is sure to be too much; None if the client is gone."""
+    """Read the body, and no more than what is sure to be too much; None if the client is gone.
+
+    Raises TimeoutError for one that does not come.
+    """
     body = b""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(BODY_WITHIN):
-            while len(body) <= BODY_LIMIT:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    return None
-                body += message.get("body", b"")
-                if not message.get("more_body", False):
-                    break
+    async with asyncio.timeout(BODY_WITHIN):
+        while len(body) <= BODY_LIMIT:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            body += message.get("body", b"")
+            if not message.get("more_body", False):
+                break
     return body
 
 

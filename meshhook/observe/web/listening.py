@@ -7,6 +7,7 @@ it asked for. Nothing is written to stderr.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import os
@@ -25,6 +26,8 @@ from meshhook.observe.web.security import whereabouts
 
 REQUEST_WITHIN: Final = 10.0
 TAKEN_WITHIN: Final = 10.0
+HEARD_OUT_WITHIN: Final = 0.5
+_PIECES = 16
 _log = logging.getLogger("meshhook.web")
 
 
@@ -104,7 +107,11 @@ class Handler(WSGIRequestHandler):
         """Return the request as WSGI wants it, without names that could be taken for others."""
         for name in [name for name in self.headers if "_" in name]:
             del self.headers[name]
-        return super().get_environ()
+        environ = super().get_environ()
+        lengths = self.headers.get_all("Content-Length", ())
+        if len(lengths) > 1:
+            environ["CONTENT_LENGTH"] = ", ".join(lengths)  # which of them is it?
+        return environ
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Answer that the request is none, without repeating it."""
@@ -116,6 +123,16 @@ class Handler(WSGIRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(answer.body)
+        self._hear_out()
+
+    def _hear_out(self) -> None:
+        """Take in what comes still: to hang up over it could cost the client our answer."""
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
+            self.connection.settimeout(HEARD_OUT_WITHIN)
+            for _ in range(_PIECES):
+                if not self.connection.recv(65536):
+                    return
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the base
         """Say nothing."""

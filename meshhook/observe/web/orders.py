@@ -6,9 +6,15 @@ import json
 from typing import Final
 
 from meshhook.observe.control import LONGEST
+from meshhook.observe.web.exchange import Answer, refused
 
 BODY_LIMIT: Final = 4096
 """More bytes than this are no order."""
+
+
+def broken_off() -> Answer:
+    """Answer to an order of which only a part has come: without the rest it may mean more."""
+    return refused(400, "the body did not come whole; send it at once, with its Content-Length")
 
 
 class BadOrderError(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
@@ -13,7 +14,7 @@ from meshhook.observe.web.audience import Audience
 from meshhook.observe.web.conversation import Conversation, broke_off
 from meshhook.observe.web.endpoints import TOO_MANY, Endpoints, Visit
 from meshhook.observe.web.exchange import Answer, Request, below, refused
-from meshhook.observe.web.orders import BODY_LIMIT
+from meshhook.observe.web.orders import BODY_LIMIT, broken_off
 from meshhook.observe.web.replies import BUSY
 from meshhook.observe.web.security import Authorize, ask
 from meshhook.observe.web.wish import Wish
@@ -22,6 +23,9 @@ from meshhook.registry import Registry
 Environ: TypeAlias = dict[str, Any]
 StartResponse: TypeAlias = Callable[..., Any]
 Application: TypeAlias = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+_DIGITS = 20
+"""A length of more digits is too much in any case."""
 
 
 class WsgiApp:
@@ -44,17 +48,18 @@ class WsgiApp:
                 return beside(environ, start_response)
             root = environ.get("SCRIPT_NAME", "") + at
             environ = {**environ, "SCRIPT_NAME": root, "PATH_INFO": rest}
-        request = _request(environ)
-        answer = self._answer(request)
+        method = environ["REQUEST_METHOD"]
+        body = _body(environ) if method == "POST" else b""
+        answer = broken_off() if body is None else self._answer(_request(environ, body))
         stream: _Stream | None = None
-        if answer.stream is not None and request.method != "HEAD":
+        if answer.stream is not None and method != "HEAD":
             stream = _begun(self._endpoints.audience, answer.stream, environ)
             answer = answer if stream is not None else refused(503, TOO_MANY, BUSY)
         status = HTTPStatus(answer.status)
         start_response(f"{status.value} {status.phrase}", answer.all_headers())
         if stream is not None:
             return stream
-        return [] if request.method == "HEAD" else [answer.body]
+        return [] if method == "HEAD" else [answer.body]
 
     def _answer(self, request: Request) -> Answer:
         visit = self._endpoints.examine(request)
@@ -64,7 +69,7 @@ class WsgiApp:
         return visit.answer(author)
 
 
-def _request(environ: Environ) -> Request:
+def _request(environ: Environ, body: bytes) -> Request:
     headers = {
         name.removeprefix("HTTP_").replace("_", "-").lower(): value
         for name, value in environ.items()
@@ -77,7 +82,7 @@ def _request(environ: Environ) -> Request:
         query=dict(parse_qsl(environ.get("QUERY_STRING", ""))),
         headers=headers,
         client=environ.get("REMOTE_ADDR"),
-        body=_body(environ) if environ["REQUEST_METHOD"] == "POST" else b"",
+        body=body,
     )
 
 
@@ -86,14 +91,30 @@ def _decoded(text: str) -> str:
     return text.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
-def _body(environ: Environ) -> bytes:
-    """Read the body, and no more than what is sure to be too much."""
+def _body(environ: Environ) -> bytes | None:
+    """Read the body, and no more than what is sure to be too much; None if it is not all there."""
     length = environ.get("CONTENT_LENGTH") or ""
-    if length.isascii() and length.isdigit():
-        most = min(int(length), BODY_LIMIT + 1)
-    else:
-        most = BODY_LIMIT + 1 if environ.get("wsgi.input_terminated") else 0
-    return environ["wsgi.input"].read(most) if most else b""
+    in_pieces = "HTTP_TRANSFER_ENCODING" in environ
+    is_number = re.fullmatch(r"[0-9]+", length) is not None
+    if environ.get("wsgi.input_terminated") and (in_pieces or not is_number):
+        return _read(environ, BODY_LIMIT + 1)
+    if in_pieces or (length and not is_number):
+        return None  # who knows where it ends
+    # Of thousands of digits Python makes no number.
+    expected = BODY_LIMIT + 1 if len(length) > _DIGITS else min(int(length or 0), BODY_LIMIT + 1)
+    body = _read(environ, expected)
+    return None if body is None or len(body) < expected else body
+
+
+def _read(environ: Environ, most: int) -> bytes | None:
+    """Read as much, or to the end; None if the client breaks off."""
+    body = b""
+    try:
+        while len(body) < most and (piece := environ["wsgi.input"].read(most - len(body))):
+            body += piece
+    except OSError:
+        return None
+    return body
 
 
 def _begun(audience: Audience, wish: Wish, environ: Environ) -> _Stream | None:
