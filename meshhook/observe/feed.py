@@ -20,7 +20,6 @@ import bisect
 import difflib
 import itertools
 import logging
-import math
 import threading
 import time
 import weakref
@@ -31,6 +30,7 @@ from typing import Any, Final, NamedTuple, Self
 from meshhook import events, forks
 from meshhook.errors import ConfigurationError
 from meshhook.events import TELLS_OF_A_KEY, Event, Subscription, event_name, subscribe
+from meshhook.observe.finite import finite
 from meshhook.runtime.bell import Bell
 from meshhook.settings import count
 
@@ -75,11 +75,8 @@ class Occurrence(NamedTuple):
         event = self.event
         shown = {"id": self.id, "time": self.time, "event": event_name(type(event))}
         for field in event.__dataclass_fields__:
-            if field in TELLS_OF_A_KEY:
-                continue
-            value = getattr(event, field)
-            finite = not isinstance(value, float) or math.isfinite(value)
-            shown[field] = value if finite else None
+            if field not in TELLS_OF_A_KEY:
+                shown[field] = finite(getattr(event, field))
         if self.repeated:
             shown["repeated"] = self.repeated
         return shown

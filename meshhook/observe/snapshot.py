@@ -13,18 +13,15 @@ moment itself has moved, by more than half a second, is the policy told again.
 
 from __future__ import annotations
 
-import importlib.metadata
 import math
-import os
-import socket
 import threading
 import time
-from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from meshhook import forks
 from meshhook.health import Status
 from meshhook.observe.control import Control
+from meshhook.observe.finite import make_finite
 from meshhook.registry import Entry, Registry
 from meshhook.settings import Duration, duration
 
@@ -181,7 +178,7 @@ class Snapshots:
             read = policy.stats()
             status, condition = read.health()
             status = Status(status)
-            stats = _made_safe(read.to_dict())
+            stats = make_finite(read.to_dict())
         except Exception as error:
             status, condition = Status.DEGRADED, "unreadable"
             stats = {"error": type(error).__name__}
@@ -256,62 +253,3 @@ def _are_close(one: Moments, other: Moments) -> bool:
         left is right or (left is not None and right is not None and abs(left - right) <= _SAME)
         for left, right in zip(one, other, strict=True)
     )
-
-
-_ATOMS: Final = frozenset({int, str, bool, type(None)})
-
-
-def _made_safe(stats: dict[str, Any]) -> dict[str, Any]:
-    """Replace in ``stats`` what JSON cannot tell."""
-    for name, value in stats.items():
-        kind = type(value)
-        if kind not in _ATOMS and (kind is not float or not math.isfinite(value)):
-            stats[name] = _safe(value)
-    return stats
-
-
-def _safe(value: Any) -> Any:
-    """Return ``value`` as JSON can tell it: what is no finite number is None."""
-    kind = type(value)
-    if kind in _ATOMS:
-        return value
-    if kind is float:
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(name): _safe(each) for name, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_safe(each) for each in value]
-    if isinstance(value, (str, int)):
-        return str(value) if isinstance(value, str) else int(value)
-    return f"<{kind.__name__}>"
-
-
-def instance() -> dict[str, Any]:
-    """Return which process this is: its host, number and start, and the version of meshhook."""
-    return {
-        "id": f"{_host}:{os.getpid()}:{int(_started)}",
-        "host": _host,
-        "pid": os.getpid(),
-        "started": _started,
-        "time": time.time(),
-        "version": _version(),
-    }
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("meshhook")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
-
-
-_host = socket.gethostname()
-_started = time.time()
-
-
-def _after_fork_in_child() -> None:
-    global _started  # noqa: PLW0603 - a child is another instance
-    _started = time.time()
-
-
-forks.after_in_child(_after_fork_in_child)

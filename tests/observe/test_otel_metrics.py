@@ -20,7 +20,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.metrics.view import DropAggregation, View
 
 import meshhook as mh
-from meshhook.observe import metrics
+from meshhook.observe import instance, metrics
 from meshhook.observe.catalogue import DEFINITIONS, DURATION
 from meshhook.observe.opentelemetry import instrument, instruments
 from meshhook.observe.opentelemetry.instruments import DURATIONS, INSTRUMENTS, kind_of
@@ -464,6 +464,7 @@ def test_a_copy_that_is_not_installed_has_no_version(
         collected.provider.shutdown()
         return data.resource_metrics[0].scope_metrics[0].scope.version  # type: ignore[no-any-return]
 
+    monkeypatch.setattr(instruments, "version", instance.version.__wrapped__)  # nothing is kept
     monkeypatch.setattr(importlib.metadata, "version", lambda name: f"1.2.3 of {name}")
     assert version() == "1.2.3 of meshhook"
     monkeypatch.setattr(importlib.metadata, "version", unknown)

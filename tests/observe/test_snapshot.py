@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import importlib.metadata
 import json
 import math
 import os
@@ -21,7 +22,8 @@ from meshhook.errors import ConfigurationError
 from meshhook.health import Status
 from meshhook.observe import snapshot
 from meshhook.observe.control import Control
-from meshhook.observe.snapshot import Changes, Snapshots, instance
+from meshhook.observe.instance import instance, version
+from meshhook.observe.snapshot import Changes, Snapshots
 from meshhook.stats import Stats
 from tests.forking import in_a_fork
 from tests.observe.everything import SECRET, everything
@@ -600,7 +602,8 @@ def test_without_its_metadata_the_version_is_unknown(monkeypatch: pytest.MonkeyP
     """Such as from a source tree that was not installed."""
 
     def nothing(_: str) -> str:
-        raise snapshot.importlib.metadata.PackageNotFoundError
+        raise importlib.metadata.PackageNotFoundError
 
-    monkeypatch.setattr(snapshot.importlib.metadata, "version", nothing)
+    monkeypatch.setattr("meshhook.observe.instance.version", version.__wrapped__)  # nothing is kept
+    monkeypatch.setattr(importlib.metadata, "version", nothing)
     assert instance()["version"] == "unknown"

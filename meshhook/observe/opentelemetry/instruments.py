@@ -8,7 +8,6 @@ of at the moment; without any it tells nothing, and the series are gone.
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import math
 import threading
 import time
@@ -24,6 +23,7 @@ from meshhook import forks
 from meshhook.events import logger
 from meshhook.observe import metrics
 from meshhook.observe.catalogue import DEFINITIONS, DURATION, Definition
+from meshhook.observe.instance import version
 from meshhook.registry import Registry
 from meshhook.rules.sketch import Sketch
 from meshhook.settings import wrong
@@ -85,7 +85,7 @@ class Instruments:
         self._read_at = -math.inf
         self.renew_locks()
         forks.enrol(self)
-        meter = provider.get_meter("meshhook", _version())
+        meter = provider.get_meter("meshhook", version())
         for each in INSTRUMENTS:
             make = getattr(meter, f"create_observable_{kind_of(each)}")
             observe = functools.partial(self._observe, each.name)
@@ -129,13 +129,6 @@ class Instruments:
             except Exception:  # the SDK would tell so once for each instrument
                 logger.exception("the statistics could not be read for OpenTelemetry")
         return values
-
-
-def _version() -> str | None:
-    try:
-        return importlib.metadata.version("meshhook")
-    except importlib.metadata.PackageNotFoundError:  # a copy that nobody has installed
-        return None
 
 
 def _add(values: dict[str, list[Observation]], told: Told) -> None:

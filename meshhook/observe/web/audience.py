@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from meshhook import forks
 from meshhook.observe.feed import Feed, Occurrence
-from meshhook.observe.snapshot import Snapshots, instance
+from meshhook.observe.instance import instance
+from meshhook.observe.snapshot import Snapshots
 from meshhook.observe.web.conversation import Conversation, message
 from meshhook.observe.web.exchange import as_json, with_policies
 from meshhook.observe.web.wish import Wish

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from meshhook.observe.finite import finite
 from meshhook.observe.web.wish import Wish
 
 JSON = "application/json"
@@ -80,7 +80,7 @@ def as_json(value: Any) -> bytes:
     try:
         return _encode(value).encode()
     except ValueError:
-        return _encode(_finite(value)).encode()
+        return _encode(finite(value)).encode()
 
 
 def with_policies(policies: list[dict[str, Any]], **others: Any) -> bytes:
@@ -90,16 +90,6 @@ def with_policies(policies: list[dict[str, Any]], **others: Any) -> bytes:
     """
     lines = b",".join(map(as_json, policies))
     return b'%b,"policies":[%b]}' % (as_json(others)[:-1], lines)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: _finite(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(each) for each in value]
-    return value
 
 
 def below(at: str, path: str) -> str | None:

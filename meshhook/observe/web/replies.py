@@ -10,7 +10,7 @@ from urllib.parse import quote
 from meshhook.errors import ConfigurationError
 from meshhook.events import Event, event_name
 from meshhook.health import Status
-from meshhook.observe.snapshot import instance
+from meshhook.observe.instance import instance
 from meshhook.observe.web import files, routes
 from meshhook.observe.web.exchange import JSON, Answer, Request, refused, told, with_policies
 from meshhook.observe.web.orders import BadOrderError, seconds_in
