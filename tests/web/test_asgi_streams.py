@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import threading
 from typing import Any
 
 import pytest
@@ -251,6 +252,32 @@ async def test_liveness_needs_no_thread(app: Any) -> None:
     assert live.sent[0]["status"] == 200
     go.set()
     await asyncio.gather(*blocked)
+
+
+@awaited
+async def test_readiness_waits_for_no_fleet(
+    registry: mh.Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Members that do not answer keep those waiting who look at the fleet, and nobody else."""
+    app = mh.asgi_app(fleet=["http://127.0.0.1:9"])
+    busy, go = threading.Event(), threading.Event()
+
+    def read() -> dict[str, Any]:
+        busy.set()
+        go.wait()
+        return {}
+
+    monkeypatch.setattr(app._endpoints.fleet, "read", read)
+    looking = [Client(app, path="/fleet") for _ in range(10)]
+    assert await asyncio.to_thread(busy.wait, 5)
+    for path in ("/health/ready", "/metrics", "/policies"):
+        other = Client(app, path=path)
+        await asyncio.wait_for(other.task, 5)
+        assert other.sent[0]["status"] == 200
+    go.set()
+    await asyncio.gather(*(each.task for each in looking))
+    assert {each.sent[0]["status"] for each in looking} == {200}
+    app.close()
 
 
 def test_a_loop_that_is_closed_under_a_stream(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,7 +42,7 @@ class AsgiApp:
     def __init__(self, endpoints: Endpoints, place: tuple[str, Application] | None) -> None:
         self._endpoints = endpoints
         self._place = place
-        self._pool: tuple[int, ThreadPoolExecutor] | None = None
+        self._pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 
     def close(self) -> None:
         """End all streams, and stop to listen to events."""
@@ -107,15 +107,18 @@ class AsgiApp:
             author = await _who_asks(visit.authorize, request)
         if visit.match.route is routes.LIVE:
             return visit.answer()  # however busy the threads are
-        return await self._in_thread(visit.answer, author)
+        # The members of a fleet may take their time, and nobody else waits for them.
+        threads = 1 if visit.match.route is routes.FLEET else READERS
+        return await self._in_thread(visit.answer, author, threads=threads)
 
-    async def _in_thread(self, work: Callable[..., T], *args: Any) -> T:
-        pool, pid = self._pool, os.getpid()
-        if pool is None or pool[0] != pid:
-            # A forked child has no threads of its parent's.
-            threads = ThreadPoolExecutor(READERS, thread_name_prefix="meshhook-web")
-            pool = self._pool = (pid, threads)
-        return await asyncio.get_running_loop().run_in_executor(pool[1], work, *args)
+    async def _in_thread(self, work: Callable[..., T], *args: Any, threads: int = READERS) -> T:
+        # A forked child has no threads of its parent's.
+        at = os.getpid(), threads
+        pool = self._pools.get(at)
+        if pool is None:
+            pool = ThreadPoolExecutor(threads, thread_name_prefix="meshhook-web")
+            pool = self._pools.setdefault(at, pool)
+        return await asyncio.get_running_loop().run_in_executor(pool, work, *args)
 
     async def _stream(self, answer: Answer, wish: Wish, receive: Receive, send: Send) -> None:
         loop, ready = asyncio.get_running_loop(), asyncio.Event()
