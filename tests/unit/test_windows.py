@@ -335,6 +335,7 @@ class TestOtherSizes:
         steps=st.lists(st.tuples(st.integers(0, 90), outcomes), max_size=40),
         wait=st.integers(0, 90),
     )
+    @example(lengths=(400, 100), steps=[(39, (True, False))], wait=86)
     def test_the_last_seconds_are_kept(
         self,
         lengths: tuple[int, int],
