@@ -2,8 +2,8 @@
 
 A reading asks every policy for its statistics, and all who look within ``interval`` seconds get the
 same one. It holds no lock that a call takes for longer than one policy needs to add up its numbers.
-While one reads, others get the reading before. One that takes long is made less often, so that it
-costs at most a tenth of the time of one thread.
+While one reads, others get the reading before, unless it is of long ago. One that takes long is
+made less often, so that it costs at most a tenth of the time of one thread.
 
 Of a stream, only policies that have changed are told. Fields that only tell the time do not make a
 change: seconds in a state, seconds until the next trial, seconds until an act ends. They stand for
@@ -34,6 +34,8 @@ _NUMBERS: Final = (int, float)
 _SAME = 0.5
 _SHARE = 0.1
 _MOST_GONE = 10_000
+_LONG_AGO = 10.0
+"""Who finds nothing but a reading that is older waits for the next one."""
 
 Moments = tuple[float | None, ...]
 
@@ -133,7 +135,7 @@ class Snapshots:
         reading = self._reading
         if reading is not None and self._is_good():
             return reading
-        if not self._lock.acquire(blocking=reading is None):
+        if not self._lock.acquire(blocking=reading is None or self._is_of_long_ago()):
             return reading or _nothing()
         try:
             if self._is_reading:
@@ -151,6 +153,10 @@ class Snapshots:
     def _is_good(self) -> bool:
         # A clock that went back makes no reading good for ever.
         return self._read_at <= time.monotonic() < self._good_until
+
+    def _is_of_long_ago(self) -> bool:
+        good_for = self._good_until - self._read_at
+        return time.monotonic() - self._read_at > max(_LONG_AGO, 2 * good_for)
 
     def _read(self, before: _Reading) -> _Reading:
         began, number = time.monotonic(), before.number + 1

@@ -449,6 +449,30 @@ def test_who_looks_while_another_reads_gets_the_reading_before(
     assert snapshots.changes_since(None).token > before.token
 
 
+def test_nobody_gets_what_was_read_long_ago(slow: Slow, registry: mh.Registry) -> None:
+    """Where nobody has looked for a while, who comes second waits for the reading of the first."""
+    snapshots = Snapshots(registry, interval=0)
+    before = snapshots.changes_since(None)
+    slow.go.clear()
+    slow.inside.clear()
+    snapshots._read_at -= 60
+    snapshots._good_until = snapshots._read_at
+    found: list[int] = []
+    readers = [
+        threading.Thread(target=lambda: found.append(snapshots.changes_since(None).token))
+        for _ in range(2)
+    ]
+    for reader in readers:
+        reader.start()
+    assert slow.inside.wait(GIVE_UP)
+    readers[1].join(0.05)
+    assert not found
+    slow.go.set()
+    for reader in readers:
+        reader.join(GIVE_UP)
+    assert min(found) > before.token
+
+
 def test_the_first_reading_is_made_once(slow: Slow, registry: mh.Registry) -> None:
     """However many ask for it at the same time."""
     snapshots = Snapshots(registry, interval=3600)
