@@ -16,7 +16,7 @@ from meshhook.composition.lint import check_order
 from meshhook.composition.stack import policies_of
 from meshhook.errors import ConfigurationError
 from meshhook.policy import Policy, awaiting
-from meshhook.settings import wrong
+from meshhook.settings import flag
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,10 +40,8 @@ class Pipeline:
     __slots__ = ("_policies", "strict_order")
 
     def __init__(self, *policies: Policy | Pipeline, strict_order: bool = False) -> None:
-        if not isinstance(strict_order, bool):
-            raise wrong("strict_order", strict_order, "True or False")
+        self.strict_order = flag("strict_order", strict_order)
         self._policies = tuple(_flat(policies))
-        self.strict_order = strict_order
         if not self._policies:
             raise ConfigurationError(
                 "a pipeline needs at least one policy: write Pipeline(timeout(2)) or the like"

@@ -21,7 +21,7 @@ from meshhook.observe.web.fleet_table import fleet_table
 from meshhook.observe.web.orders import BODY_LIMIT
 from meshhook.observe.web.replies import REPLIES
 from meshhook.registry import Registry
-from meshhook.settings import wrong
+from meshhook.settings import flag
 
 TOO_MANY: Final = "too many clients follow the events already; max_streams= tells how many may"
 _PROBES: Final = frozenset({routes.LIVE, routes.READY})
@@ -77,9 +77,7 @@ class Endpoints:
             "authorize_read", authorize_read, may_be_async=may_be_async
         )
         self._gate = security.Gate(hosts, trust_forwarded=trust_forwarded)
-        if not isinstance(dashboard, bool):
-            raise wrong("dashboard", dashboard, "True or False")
-        self._dashboard = dashboard
+        self._dashboard = flag("dashboard", dashboard)
         self.fleet = fleet_table(fleet)
         self.control = Control(self.registry)
         if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from meshhook.colour import is_async
 from meshhook.observe.control import LONGEST_AUTHOR
 from meshhook.observe.web.exchange import JSON, Answer, Request, refused
-from meshhook.settings import function, wrong
+from meshhook.settings import flag, function, wrong
 
 Authorize: TypeAlias = Callable[[Request], "str | None"]
 AsyncAuthorize: TypeAlias = Callable[[Request], Awaitable["str | None"]]
@@ -84,10 +84,8 @@ class Gate:
     """Refuses what comes from where it must not."""
 
     def __init__(self, hosts: Iterable[str] | None, *, trust_forwarded: bool) -> None:
-        if not isinstance(trust_forwarded, bool):
-            raise wrong("trust_forwarded", trust_forwarded, "True or False")
+        self._trusts = flag("trust_forwarded", trust_forwarded)
         self._hosts = None if hosts is None else checked_hosts(hosts)
-        self._trusts = trust_forwarded
 
     def _host(self, request: Request) -> str | None:
         if self._trusts and "x-forwarded-host" in request.headers:
