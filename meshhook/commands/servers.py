@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meshhook.errors import ConfigurationError
+from meshhook.settings import duration
 
 if TYPE_CHECKING:
     from meshhook.observe.fleet import Fleet
@@ -39,7 +40,16 @@ def add_arguments(parser: argparse.ArgumentParser, *, several: bool = True) -> N
             "urls", metavar="URL", nargs="+", type=_url, help=f"{about}; several are one fleet"
         )
     else:
-        parser.add_argument("url", metavar="URL", type=_url, help=about)
+        # Shells cannot complete what comes after any number of words.
+        parser.add_argument("urls", metavar="URL", nargs=1, type=_url, help=about)
+        parser.add_argument(
+            "--also",
+            metavar="URL",
+            action="append",
+            default=[],
+            type=_url,
+            help="another process to do it in; may be given several times",
+        )
     parser.add_argument(
         "--timeout", type=seconds, default=3.0, help="seconds to wait for an answer (default 3)"
     )
@@ -55,15 +65,18 @@ def add_arguments(parser: argparse.ArgumentParser, *, several: bool = True) -> N
     )
 
 
-def seconds(text: str) -> float:
-    """Read a duration off the command line."""
+def seconds(text: str, *, most: float = _LONGEST) -> float:
+    """Read a duration off the command line: a number of seconds, or text such as 5m."""
     try:
         value = float(text)
     except ValueError:
-        value = math.nan
-    if not _SHORTEST <= value <= _LONGEST:
+        try:
+            value = duration("it", text)
+        except ConfigurationError:
+            value = math.nan
+    if not _SHORTEST <= value <= most:
         raise argparse.ArgumentTypeError(
-            f"must be a number from {_SHORTEST:g} to {_LONGEST:g}, got {text!r}"
+            f"must be {_SHORTEST:g} to {most:.0f} seconds, such as 30 or 5m, got {text!r}"
         )
     return value
 
@@ -83,7 +96,7 @@ def remotes(options: argparse.Namespace) -> list[Remote]:
     from meshhook.observe.remote import Remote
 
     token, header = _token(options), options.token_header
-    urls = getattr(options, "urls", None) or [options.url]
+    urls = [*options.urls, *getattr(options, "also", ())]
     return [Remote(url, timeout=options.timeout, token=token, header=header) for url in urls]
 
 

@@ -41,7 +41,7 @@ _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY = 401, 403, 404, 429
 _MEANINGS = {
     _UNAUTHORIZED: "it asks for a token",
     _FORBIDDEN: "not allowed",
-    _NOT_FOUND: "no meshhook at this address",
+    _NOT_FOUND: "no meshhook at this address; mounted ones have a path, such as /meshhook",
 }
 
 _WORDS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (

@@ -205,13 +205,14 @@ def test_a_token_that_no_header_carries_is_not_shown(
         (["policies"], "the following arguments are required: URL"),
         (["policies", f"http://a?token={SECRET}"], "has a query or a fragment"),
         (["policies", f"ftp://{SECRET}"], "is neither http:// nor https://"),
-        (["policies", "--timeout", "0", "http://a"], "must be a number from 0.1 to 3600, got '0'"),
-        (["top", "--interval", "nan", "http://a"], "must be a number from 0.1 to 3600, got 'nan'"),
+        (["policies", "--timeout", "0", "http://a"], "must be 0.1 to 3600 seconds"),
+        (["top", "--interval", "nan", "http://a"], "such as 30 or 5m, got 'nan'"),
         (["top", "--sort", "luck", "http://a"], "invalid choice: 'luck'"),
         (["top", "--json", "--once", "http://a"], "not allowed with argument"),
         (["act", "http://a", "payments", "reset"], "such as circuit_breaker/payments, got 'pay"),
         (["act", "http://a", "/x", "reset"], "must be the kind and the name"),
         (["act", "http://a", "retry/x", "explode"], "invalid choice: 'explode'"),
+        (["act", "http://a", "x/y", "isolate", "--seconds", "8d"], "must be 0.1 to 604800 seconds"),
     ],
 )
 def test_arguments_that_make_no_sense_are_code_2(
@@ -353,10 +354,11 @@ def test_acting_on_a_real_service() -> None:
     """With the right token it is done and shown; without, it is refused and not done."""
     with service() as running:
         at = ["act", running.url, "circuit_breaker/payments"]
-        done = run(*at, "force_open", "--seconds", "60", MESHHOOK_TOKEN=TOKEN)
+        done = run(*at, "force_open", "--seconds", "1m", MESHHOOK_TOKEN=TOKEN)
         assert done.returncode == 0
         assert re.fullmatch(
-            r"circuit_breaker/payments  failing: forced open, for (60|59\.\d) s\n", done.stdout
+            r"circuit_breaker/payments  failing: forced open, for (60|59\.\d) s  on \S+:\d+:\d+\n",
+            done.stdout,
         )
         told = json.loads(run("policies", "--json", running.url).stdout)["policies"]
         assert (
@@ -368,6 +370,8 @@ def test_acting_on_a_real_service() -> None:
         unknown = run("act", running.url, "retry/nobody", "reset", MESHHOOK_TOKEN=TOKEN)
         assert (unknown.returncode, unknown.stdout) == (1, "")
         assert "there is no such policy" in unknown.stderr
+        near = run("act", running.url, "circuit_breaker/paymnts", "reset", MESHHOOK_TOKEN=TOKEN)
+        assert "did you mean 'payments'?" in near.stderr
         again = run(*at, "reset", "--json", MESHHOOK_TOKEN=TOKEN)
         assert json.loads(again.stdout)["condition"] == "closed"
         events = run("events", running.url).stdout
@@ -384,6 +388,24 @@ def test_names_are_sent_as_they_are(server: Canned, capsys: pytest.CaptureFixtur
     assert cli.main(["act", server.url, "retry/a/b ü?", "reset"]) == 0
     assert capsys.readouterr().out == "retry/a/b ü?  ok: closed\n"
     assert server.requests[0].endswith(b"{}")
+
+
+def test_acting_on_several(server: Canned, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each of them does it, says who it is, and the worst of the codes is told."""
+    path = "/policies/retry/stock/reset"
+    gone = nobody()
+    with canned() as two:
+        server.answers[path] = http(policy("stock", "retry") | {"instance": {"id": "a"}})
+        two.answers[path] = http(policy("stock", "retry") | {"instance": {"id": "b"}})
+        what = ["retry/stock", "reset"]
+        act = ["act", "--also", gone, server.url, *what, "--also", two.url]
+        assert cli.main(act) == 3
+        out, err = capsys.readouterr()
+        assert out == "retry/stock  ok: closed  on a\nretry/stock  ok: closed  on b\n"
+        assert err == f"meshhook act: {gone}: refused\n"
+        two.answers[path] = http({"error": "not allowed"}, 403)
+        assert cli.main(["act", "--json", server.url, *what, "--also", two.url]) == 1
+    assert json.loads(capsys.readouterr().out)["instance"] == {"id": "a"}
 
 
 def test_events_are_lines(server: Canned, capsys: pytest.CaptureFixture[str]) -> None:

@@ -136,7 +136,10 @@ def test_something_is_done_by_post(server: Canned) -> None:
         (http({}, 401), "401: it asks for a token"),
         (http({"error": "say who you are"}, 401), "401: say who you are"),
         (http({"error": 7}, 403), "403: not allowed"),
-        (http(b"<html>", 404), "404: no meshhook at this address"),
+        (
+            http(b"<html>", 404),
+            "404: no meshhook at this address; mounted ones have a path, such as /meshhook",
+        ),
         (http([], 500), "answered 500"),
         (
             b"HTTP/1.1 302 F\r\nLocation: http://b/\r\n\r\n",

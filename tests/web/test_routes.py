@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -262,7 +263,8 @@ def test_kinds_that_there_are_not(carry: Any) -> None:
     """An error that names those that there are."""
     reply = carry().ask("GET", "/events?kinds=circuit_changed,circuit_chnaged")
     assert reply.status == 400
-    assert "circuit_changed" in reply.json["error"]
+    assert "did you mean 'circuit_changed'?" in reply.json["error"]
+    assert "lease_lost" in reply.json["error"]
     assert "chnaged" not in reply.json["error"]
 
 
@@ -294,8 +296,23 @@ def test_acting(carry: Any, breaker: mh.CircuitBreaker, action: str) -> None:
         )
     assert reply.status == 200, reply.body
     assert reply.json["stats"]["state"] == breaker.stats().state
+    assert reply.json["instance"]["pid"] == os.getpid()
     (event,) = told
     assert (event.author, event.action, event.seconds) == ("olga", action, None)
+
+
+def test_acting_on_what_is_not_there(carry: Any, breaker: mh.CircuitBreaker) -> None:
+    """It says what may have been meant, but not where there are so many names that it takes long."""
+    app = carry(authorize=authorize)
+    reply = app.ask("POST", "/policies/circuit_breaker/paymnts/reset", AUTHOR)
+    said = "there is no such policy"
+    assert (reply.status, reply.json["error"]) == (404, f"{said}; did you mean 'payments'?")
+    reply = app.ask("POST", "/policies/circuit_breaker/zzz/reset", AUTHOR)
+    assert reply.json["error"] == said
+    many = [mh.circuit_breaker(f"payments{number}") for number in range(1000)]
+    reply = app.ask("POST", "/policies/circuit_breaker/paymnts/reset", AUTHOR)
+    assert reply.json["error"] == said
+    assert len(many) == 1000
 
 
 def test_acting_for_a_time(carry: Any, breaker: mh.CircuitBreaker) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import difflib
+from collections.abc import Callable, Collection, Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import quote
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 BUSY: Final = ("Retry-After", "5")
 NO_METRICS: Final = "metrics need prometheus_client: pip install 'meshhook[prometheus]'"
+
+_MOST_COMPARED, _LONGEST_COMPARED = 1000, 100
+"""Names and characters: looking for what was meant may take some milliseconds, and no more."""
 
 
 def _index(
@@ -102,7 +106,7 @@ def _act(here: Endpoints, request: Request, parts: tuple[str, ...], author: str 
     kind, name, action = parts
     before = here.audience.snapshots.policy(kind, name)
     if before is None:
-        return refused(404, "there is no such policy")
+        return refused(404, f"there is no such policy{_near(name, here.registry.of_kind(kind))}")
     if action not in before["actions"]:
         return refused(400, f"what can be done here: {', '.join(before['actions'])}")
     try:
@@ -115,7 +119,17 @@ def _act(here: Endpoints, request: Request, parts: tuple[str, ...], author: str 
     except ConfigurationError as error:
         # It tells of the action and the seconds, which are known to be what they should.
         return refused(400, str(error))
-    return told(here.audience.snapshots.policy(kind, name) or before)
+    # Of several workers behind one address this one alone has done it.
+    after = here.audience.snapshots.policy(kind, name) or before
+    return told({**after, "instance": instance()})
+
+
+def _near(word: str, known: Collection[str]) -> str:
+    """Say which of the names that there are may have been meant; nothing that was sent is told."""
+    if len(known) > _MOST_COMPARED:
+        return ""
+    near = difflib.get_close_matches(word[:_LONGEST_COMPARED], known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _events(
@@ -125,8 +139,13 @@ def _events(
     if request.query.get("kinds"):
         kinds = tuple(kind.strip() for kind in request.query["kinds"].split(","))
         known = {event_name(kind) for kind in Event.__subclasses__()}
-        if not known >= set(kinds):
-            return refused(400, f"kinds may name these: {', '.join(sorted(known))}")
+        for kind in kinds:
+            if kind not in known:
+                listed = ", ".join(sorted(known))
+                return refused(
+                    400,
+                    f"there is no such kind{_near(kind, known)}; kinds may name these: {listed}",
+                )
     if request.query.get("recent") or JSON in request.headers.get("accept", ""):
         return told({"instance": instance(), "events": here.audience.recent(kinds)})
     if here.audience.closing.is_set():
