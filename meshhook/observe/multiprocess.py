@@ -212,6 +212,7 @@ class Writer:
             if self._mark is None and has_counted:
                 self._mark = _Mark(self.directory)
             if self._mark is not None:
+                self._mark.hold()
                 for group, parts in entries.items():
                     self._mark.replace(group, b"".join(parts))
             _sweep(self.directory)
@@ -278,12 +279,28 @@ class _Mark:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._name = f"meshhook-{os.getpid()}-{secrets.token_hex(4)}"
+        self._file: int | None = None
         _marks.add(self._name)
-        made = directory / f"{self._name}.made"
-        self._file: int | None = os.open(made, os.O_RDWR | os.O_CREAT, 0o644)
-        _try_lock(self._file)
-        # Locked before it has its name, so that nobody takes it for that of a dead process.
-        made.rename(directory / f"{self._name}.lock")
+
+    def hold(self) -> None:
+        """See that the file is there, and its lock held; somebody may have emptied the directory.
+
+        What fails leaves nothing behind, for it is tried again and again.
+        """
+        lock = self._directory / f"{self._name}.lock"
+        if self._file is not None and lock.exists():
+            return
+        self._let_go()
+        made = self._directory / f"{self._name}.made"
+        file = os.open(made, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            _try_lock(file)
+            # Locked before it has its name, so that nobody takes it for that of a dead process.
+            made.rename(lock)
+        except BaseException:
+            os.close(file)
+            raise
+        self._file = file
 
     def replace(self, group: str, entries: bytes) -> None:
         """Put a file whole in the place of the last one."""
@@ -299,9 +316,12 @@ class _Mark:
     def forget(self) -> None:
         """Let go of the lock; in a forked child, which never had it, of the file alone."""
         _marks.discard(self._name)
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        self._let_go()
+
+    def _let_go(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            os.close(file)
 
 
 def _sweep(directory: Path) -> None:
