@@ -19,41 +19,25 @@ from __future__ import annotations
 import bisect
 import difflib
 import itertools
-import logging
 import threading
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
-from meshhook import events, forks
+from meshhook import forks
 from meshhook.errors import ConfigurationError
-from meshhook.events import TELLS_OF_A_KEY, Event, Subscription, event_name, subscribe
+from meshhook.events import TELLS_OF_A_KEY, Event, Subscription, event_name, logger, subscribe
 from meshhook.observe.finite import finite
+from meshhook.observe.notable import MAY_REPEAT, NOTABLE, is_notable
+from meshhook.observe.repeats import Repeats
 from meshhook.runtime.bell import Bell
 from meshhook.settings import count
-
-logger = logging.getLogger("meshhook.events")
-
-NOTABLE: Final = (
-    events.CircuitChanged,
-    events.OperatorActed,
-    events.LimitChanged,
-    events.RateChanged,
-    events.StoreFailed,
-    events.KeyTakenOver,
-    events.LeaseLost,
-    events.AbandonedCallEnded,
-    events.ConfigurationReloaded,
-    events.ConfigurationRejected,
-)
-"""The kinds that a feed keeps whether anybody listens or not."""
 
 REPEAT_AFTER = 1.0
 """What may be notable for each call is kept once in so many seconds and policy; the rest count."""
 
-_MAY_REPEAT: Final = (events.StoreFailed, events.AbandonedCallEnded, events.KeyTakenOver)
 _MOST = 100_000
 _MOST_REPEATING = 1_000
 
@@ -104,7 +88,7 @@ class Feed:
         self._capacity = self._recent
         self._last = 0  # guarded by _lock, as all below
         self._rings: dict[tuple[type[Event], bool], _Ring] = {}
-        self._repeats: dict[tuple[type[Event], str, str], list[float]] = {}
+        self._repeats = Repeats(REPEAT_AFTER, _MOST_REPEATING)
         self._came_in: deque[tuple[float, Event]] = deque()
         self._subscription: Subscription | None = None
         self.renew_locks()
@@ -252,12 +236,13 @@ class Feed:
         return ready
 
     def _keep(self, when: float, event: Event) -> None:
-        notable = _is_notable(event)
+        notable = is_notable(event)
         repeated = 0
-        if notable and isinstance(event, _MAY_REPEAT):
-            repeated = self._repetitions(event)
-            if repeated < 0:
+        if notable and isinstance(event, MAY_REPEAT):
+            left_out = self._repeats.left_out_before(event, time.monotonic())
+            if left_out is None:
                 return
+            repeated = left_out
         at = type(event), notable
         ring = self._rings.get(at)
         if ring is None:
@@ -265,19 +250,6 @@ class Feed:
         self._last += 1
         ring.total += 1
         ring.last.append(Occurrence(self._last, when, event, repeated))
-
-    def _repetitions(self, event: Event) -> int:
-        """Return how many were left out before this one; -1 if this one is left out as well."""
-        at = type(event), event.policy, event.name
-        now = time.monotonic()
-        known = self._repeats.get(at)
-        if known is not None and 0 <= now - known[0] < REPEAT_AFTER:
-            known[1] += 1
-            return -1
-        if len(self._repeats) >= _MOST_REPEATING:
-            self._repeats.clear()
-        self._repeats[at] = [now, 0]
-        return 0 if known is None else int(known[1])
 
     def _ready_for(self, kind: type[Event]) -> list[Listener]:
         """Take those from the waiting who want such an event."""
@@ -330,8 +302,8 @@ class Listener:
         for listener in ready:
             listener._wake()
         fresh = {True: list[Occurrence](), False: list[Occurrence]()}
-        for is_notable, copy in copies:
-            fresh[is_notable] += copy[bisect.bisect_right(copy, read, key=_number) :]
+        for notable, copy in copies:
+            fresh[notable] += copy[bisect.bisect_right(copy, read, key=_number) :]
         found = sorted(fresh[True])[-self._capacity :]
         room = self._capacity - len(found)
         if room:
@@ -389,13 +361,6 @@ class Listener:
             except Exception:
                 # Such as that of a loop that is closed by now: no reason to break a call.
                 logger.exception("on_ready of a listener failed")
-
-
-def _is_notable(event: Event) -> bool:
-    if not isinstance(event, NOTABLE):
-        return False
-    # An adaptive limit changes all the time, by design.
-    return not isinstance(event, events.LimitChanged) or event.reason != "adaptive"
 
 
 def _number(occurrence: Occurrence) -> int:

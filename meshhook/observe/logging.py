@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple
 
 from meshhook import events
 from meshhook.events import Event, Subscription, subscribe
+from meshhook.observe.repeats import Repeats
 from meshhook.observe.summaries import Summaries, Summary
 from meshhook.settings import Duration, duration
 from meshhook.wording import short
@@ -242,7 +243,7 @@ class _Scribe:
     def __init__(self, logger: logging.Logger, summary_every: float | None) -> None:
         self._logger = logger
         self._writing = _Writing()
-        self._warned: dict[tuple[str, str], float] = {}
+        self._warned = Repeats(REPEAT_AFTER, _MOST_WARNED)
         self._summaries = None if summary_every is None else Summaries(summary_every)
 
     def __call__(self, event: Event) -> None:
@@ -275,17 +276,8 @@ class _Scribe:
             return logging.INFO if event.keyed or event.new in _CALM_STATES else form.level
         if isinstance(event, events.LimitChanged):
             return logging.DEBUG if event.reason == "adaptive" else form.level
-        return logging.DEBUG if self._is_repeated(event, now) else form.level
-
-    def _is_repeated(self, event: Event, now: float) -> bool:
-        at = event.policy, event.name
-        warned = self._warned.get(at)
-        if warned is not None and 0 <= now - warned < REPEAT_AFTER:
-            return True
-        if len(self._warned) >= _MOST_WARNED:
-            self._warned.clear()
-        self._warned[at] = now
-        return False
+        is_repeated = self._warned.left_out_before(event, now) is None
+        return logging.DEBUG if is_repeated else form.level
 
     def _tell(self, summaries: list[Summary]) -> None:
         for each in summaries:

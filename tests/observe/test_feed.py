@@ -20,7 +20,8 @@ import pytest
 from meshhook import events
 from meshhook.errors import ConfigurationError
 from meshhook.events import CallFailed, CallRejected, CircuitChanged, Event, event_name
-from meshhook.observe.feed import NOTABLE, Feed, Listener, Occurrence
+from meshhook.observe.feed import Feed, Listener, Occurrence
+from meshhook.observe.notable import NOTABLE
 from tests.forking import in_a_fork
 from tests.waiting import GIVE_UP, eventually
 

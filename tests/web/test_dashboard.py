@@ -816,7 +816,7 @@ def test_the_page_loads_nothing_from_elsewhere() -> None:
 def test_the_page_asks_for_what_a_feed_keeps(shared: Shop, visit: Callable[..., Tab]) -> None:
     """What the page calls transitions are the events that are kept for it."""
     from meshhook.events import event_name
-    from meshhook.observe.feed import NOTABLE
+    from meshhook.observe.notable import NOTABLE
 
     page = visit(shared).page
     asked = page.evaluate("import('./static/timeline.js').then((module) => module.NOTABLE)")
