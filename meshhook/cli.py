@@ -23,6 +23,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = make_parser()
     options = parser.parse_args(arguments)
+    if options.version:
+        from meshhook.observe.instance import version
+
+        sys.stdout.write(f"meshhook {version() or 'of unknown version'}\n")
+        return 0
     if options.command is None:
         parser.print_help()
         return 0
@@ -41,6 +46,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="meshhook", description="Resilience for Python functions: see it at work."
     )
+    parser.add_argument("--version", action="store_true", help="show the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="command")
     for name in COMMANDS:
         command = importlib.import_module(f"meshhook.commands.{name}")

@@ -29,15 +29,18 @@ def add_to(commands: Parsers) -> None:
         help="tell what has happened in running services",
         description=(
             "Tells what has happened lately: transitions of circuits, what operators have done and "
-            "the like. With --follow it goes on with every event of every kind, and connects again "
-            f"when the link is lost, until it is interrupted. {servers.CODES}"
+            "the like. With --follow it goes on with every event of every kind, or with --notable "
+            "only with those, and connects again when the link is lost, until it is interrupted. "
+            f"{servers.CODES}"
         ),
     )
     servers.add_arguments(parser)
     parser.add_argument("-f", "--follow", action="store_true", help="go on with what happens next")
-    parser.add_argument(
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
         "--kinds", metavar="KIND[,KIND]", default="", help="only these, such as circuit_changed"
     )
+    which.add_argument("--notable", action="store_true", help="only what is rare: no single calls")
     parser.add_argument("--json", action="store_true", help="a line of JSON for each event")
 
 
@@ -45,15 +48,25 @@ def add_to(commands: Parsers) -> None:
 def run(options: argparse.Namespace) -> int:
     """Tell what has happened, and follow if that is asked for."""
     remotes = servers.remotes(options)
+    if options.notable:
+        options.kinds = _notable()
     if options.follow:
         return _follow(options, remotes)
     return _tell_recent(options, remotes)
 
 
+def _notable() -> str:
+    from meshhook.events import event_name
+    from meshhook.observe.notable import NOTABLE
+
+    return ",".join(map(event_name, NOTABLE))
+
+
 class _Told:
     """An event of a server: as it was read, and as it was sent."""
 
-    def __init__(self, instance: str, happening: Happening, sent: dict[str, Any]) -> None:
+    def __init__(self, url: str, instance: str, happening: Happening, sent: dict[str, Any]) -> None:
+        self.url = url
         self.instance = instance
         self.happening = happening
         self.sent = sent
@@ -65,15 +78,16 @@ class _Told:
         if options.json:
             return json.dumps({"instance": self.instance, **self.sent})
         each = self.happening
-        where = f"  on {self.instance}" if len(options.urls) > 1 else ""
+        where = f"  on {self.url}" if len(options.urls) > 1 else ""
         return f"{clock(each.time, date=True)}  {each.kind}/{each.name}  {told(each)}{where}"
 
 
-def _told(instance: str, sent: Any) -> list[_Told]:
+def _told(url: str, instance: str, sent: Any) -> list[_Told]:
     from meshhook.observe.untrusted import read_happenings
 
     return [
-        _Told(instance, read, each) for read, each in zip(read_happenings(sent), sent, strict=True)
+        _Told(url, instance, read, each)
+        for read, each in zip(read_happenings(sent), sent, strict=True)
     ]
 
 
@@ -86,7 +100,7 @@ def _tell_recent(options: argparse.Namespace, remotes: list[Remote]) -> int:
     for remote in remotes:
         try:
             document = remote.get(f"/events?recent=1{_kinds(options, '&')}")
-            found += _told(instance_of(document), document.get("events"))
+            found += _told(remote.url, instance_of(document), document.get("events"))
         except RemoteError as exc:
             code = max(code, servers.complain_of(options, remote, exc))
     for each in sorted(found, key=lambda told: told.happening.time):
@@ -135,6 +149,7 @@ def _listen(
                 brought.put(servers.code_of(exc))
                 return
             why = str(exc)
+        follower.was_lost = True
         if not lost:
             brought.put(f"{remote.url}: link lost ({why}), trying again")
         time.sleep(_PAUSES[min(lost, len(_PAUSES) - 1)])
@@ -147,6 +162,7 @@ class _Follower:
     def __init__(self, remote: Remote, path: str) -> None:
         self._remote = remote
         self._path = path
+        self.was_lost = False
         self._instance = ""
         self._last = -1
 
@@ -159,13 +175,19 @@ class _Follower:
             if message.event == "hello":
                 hello = parse(message.data)
                 instance = instance_of(hello)
+                if self.was_lost:
+                    other = "" if instance == self._instance else f", now to {instance}"
+                    yield f"{self._remote.url}: linked again{other}"
+                    self.was_lost = False
                 if instance != self._instance:
                     self._instance, self._last = instance, -1
-                told = _told(instance, hello.get("recent"))
+                told = _told(self._remote.url, instance, hello.get("recent"))
                 yield from self._marked([each for each in told if each.happening.id > self._last])
             elif message.event == "events":
                 events = parse(message.data)
-                yield from self._marked(_told(self._instance, events.get("events")))
+                yield from self._marked(
+                    _told(self._remote.url, self._instance, events.get("events"))
+                )
                 dropped = whole(events, "dropped")
                 if dropped:
                     yield f"{self._remote.url}: {dropped} more events were not sent"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.metadata
 import json
 import pkgutil
 import subprocess
@@ -24,6 +25,13 @@ def test_every_module_is_a_command_and_every_command_a_module() -> None:
     modules = {each.name for each in pkgutil.iter_modules(meshhook.commands.__path__)}
     assert set(cli.COMMANDS) == modules - HELPERS
     assert len(cli.COMMANDS) == len(set(cli.COMMANDS))
+
+
+def test_the_version() -> None:
+    """It is that of the package."""
+    done = run("--version")
+    assert done.returncode == 0
+    assert done.stdout == f"meshhook {importlib.metadata.version('meshhook')}\n"
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)

@@ -434,14 +434,17 @@ def test_events_are_lines(server: Canned, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_events_of_several(server: Canned, capsys: pytest.CaptureFixture[str]) -> None:
-    """Put in order of time, with the instance; in JSON as they were sent, and escaped."""
+    """Put in order of time, with the URL; in JSON with the instance, as sent, and escaped."""
     server.answers["/events"] = http({"instance": {"id": "a"}, "events": [happening(3, x="\x1b")]})
     with canned() as two:
         two.answers["/events"] = http({"instance": {"id": "b"}, "events": [happening(2)]})
         gone = nobody()
         assert cli.main(["events", server.url, two.url, gone]) == 3
         out, err = capsys.readouterr()
-        assert [line.rpartition("  ")[2] for line in out.splitlines()] == ["on b", "on a"]
+        assert [line.rpartition("  ")[2] for line in out.splitlines()] == [
+            f"on {two.url}",
+            f"on {server.url}",
+        ]
         assert err == f"meshhook events: {gone}: refused\n"
         kinds = ["--kinds", "circuit_changed,call_rejected"]
         assert cli.main(["events", "--json", *kinds, server.url]) == 0
@@ -449,6 +452,10 @@ def test_events_of_several(server: Canned, capsys: pytest.CaptureFixture[str]) -
     assert json.loads(out) == {"instance": "a", **happening(3, x="\x1b")}
     assert "\x1b" not in out
     assert b"/events?recent=1&kinds=circuit_changed,call_rejected " in server.requests[-1]
+    assert cli.main(["events", "--notable", server.url]) == 0
+    assert b"&kinds=circuit_changed," in server.requests[-1]
+    assert b"operator_acted" in server.requests[-1]
+    assert b"call_rejected" not in server.requests[-1]
 
 
 @pytest.mark.parametrize(
@@ -515,6 +522,8 @@ def test_following_events(
     assert told == [("a", 1), ("a", 2), ("a", 3), ("a", 4), ("a", 5), ("b", 1), ("b", 2)]
     assert "7 more events were not sent" in err
     assert err.count("link lost (the server ended the stream), trying again") == 3
+    assert f"{server.url}: linked again\n" in err
+    assert err.count("linked again, now to b\n") == 1
     assert err.splitlines()[-1].endswith("403: enough")
     assert len(server.requests) == 7
 

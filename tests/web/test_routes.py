@@ -302,7 +302,7 @@ def test_acting(carry: Any, breaker: mh.CircuitBreaker, action: str) -> None:
 
 
 def test_acting_on_what_is_not_there(carry: Any, breaker: mh.CircuitBreaker) -> None:
-    """It says what may have been meant, but not where there are so many names that it takes long."""
+    """It says what may have been meant, but not among so many names that it takes long."""
     app = carry(authorize=authorize)
     reply = app.ask("POST", "/policies/circuit_breaker/paymnts/reset", AUTHOR)
     said = "there is no such policy"
