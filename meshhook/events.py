@@ -224,6 +224,17 @@ def event_name(kind: type[Event]) -> str:
     return _in_words(kind.__name__)
 
 
+def kinds_by_name() -> dict[str, type[Event]]:
+    """Return every class of events that there is, those of users included, by its stable name."""
+    found: dict[str, type[Event]] = {}
+    left = [Event]
+    while left:
+        below = left.pop().__subclasses__()
+        found.update((event_name(kind), kind) for kind in below)
+        left += below
+    return found
+
+
 @functools.lru_cache(maxsize=256)
 def _in_words(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()

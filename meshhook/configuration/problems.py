@@ -6,11 +6,11 @@ the value itself is what is wrong.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
 from meshhook.errors import ConfigurationError
+from meshhook.guessing import hint
 
 _LONGEST, _LONGEST_WORD = 600, 100
 MOST_SHOWN = 50
@@ -90,11 +90,9 @@ def unknown(what: str, known: Iterable[str], word: Any) -> str:
     words = sorted(known)
     if not isinstance(word, str):
         return f"no such {what}: it must be text"
-    close = difflib.get_close_matches(word[:_LONGEST_WORD], words, n=1, cutoff=0.6)
-    if not close:
-        close = [each for each in words if each.casefold() == word.casefold()]
-    if close:
-        return f"no such {what}; did you mean {close[0]!r}?"
+    meant = hint(word, words)
+    if meant:
+        return f"no such {what}{meant}"
     if not words:
         return f"no such {what}; there is none"
     shown = ", ".join(words[:_MOST_LISTED]) + (", ..." if len(words) > _MOST_LISTED else "")

@@ -17,7 +17,6 @@ is done.
 from __future__ import annotations
 
 import bisect
-import difflib
 import itertools
 import threading
 import time
@@ -28,7 +27,16 @@ from typing import Any, NamedTuple, Self
 
 from meshhook import forks
 from meshhook.errors import ConfigurationError
-from meshhook.events import TELLS_OF_A_KEY, Event, Subscription, event_name, logger, subscribe
+from meshhook.events import (
+    TELLS_OF_A_KEY,
+    Event,
+    Subscription,
+    event_name,
+    kinds_by_name,
+    logger,
+    subscribe,
+)
+from meshhook.guessing import hint
 from meshhook.observe.finite import finite
 from meshhook.observe.notable import MAY_REPEAT, NOTABLE, is_notable
 from meshhook.observe.repeats import Repeats
@@ -371,17 +379,10 @@ def _kind(given: str | type[Event]) -> type[Event]:
     """Return the class of events that is meant."""
     if isinstance(given, type) and issubclass(given, Event):
         return given
-    known = {event_name(kind): kind for kind in _all_kinds(Event)}
+    known = kinds_by_name()
     if isinstance(given, str) and given in known:
         return known[given]
-    near = difflib.get_close_matches(str(given), known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ConfigurationError(
-        f"kinds must be names of events such as 'circuit_changed', got {given!r}{hint}"
+        f"kinds must be names of events such as 'circuit_changed', got {given!r}"
+        f"{hint(str(given), known)}"
     )
-
-
-def _all_kinds(base: type[Event]) -> Iterable[type[Event]]:
-    for kind in base.__subclasses__():
-        yield kind
-        yield from _all_kinds(kind)

@@ -326,6 +326,18 @@ def test_names_of_events() -> None:
     assert event_name(events.AbandonedCallEnded) == "abandoned_call_ended"
 
 
+def test_all_kinds_are_found_by_their_names() -> None:
+    """Those of users as well, however deep they are."""
+
+    class OursClosed(CircuitChanged):
+        pass
+
+    known = events.kinds_by_name()
+    assert known["ours_closed"] is OursClosed
+    ours = {event_name(kind): kind for kind in EVERY_EVENT if kind is not Event}
+    assert ours.items() <= known.items()
+
+
 def test_a_listener_may_ask_for_others_later(circuit: mh.CircuitBreaker) -> None:
     """From then on it hears those; it keeps its place among the others."""
     heard: list[tuple[str, Event]] = []

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Collection, Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import quote
 
 from meshhook.errors import ConfigurationError
-from meshhook.events import Event, event_name
+from meshhook.events import kinds_by_name
+from meshhook.guessing import hint
 from meshhook.health import Status
 from meshhook.observe.instance import instance
 from meshhook.observe.web import files, routes
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 BUSY: Final = ("Retry-After", "5")
 NO_METRICS: Final = "metrics need prometheus_client: pip install 'meshhook[prometheus]'"
 
-_MOST_COMPARED, _LONGEST_COMPARED = 1000, 100
-"""Names and characters: looking for what was meant may take some milliseconds, and no more."""
+_MOST_COMPARED = 1000
+"""Names: looking for what was meant may take some milliseconds, and no more."""
 
 
 def _index(
@@ -126,10 +126,7 @@ def _act(here: Endpoints, request: Request, parts: tuple[str, ...], author: str 
 
 def _near(word: str, known: Collection[str]) -> str:
     """Say which of the names that there are may have been meant; nothing that was sent is told."""
-    if len(known) > _MOST_COMPARED:
-        return ""
-    near = difflib.get_close_matches(word[:_LONGEST_COMPARED], known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    return "" if len(known) > _MOST_COMPARED else hint(word, known)
 
 
 def _events(
@@ -138,7 +135,7 @@ def _events(
     kinds = None
     if request.query.get("kinds"):
         kinds = tuple(kind.strip() for kind in request.query["kinds"].split(","))
-        known = {event_name(kind) for kind in Event.__subclasses__()}
+        known = kinds_by_name()
         for kind in kinds:
             if kind not in known:
                 listed = ", ".join(sorted(known))
