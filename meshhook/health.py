@@ -57,6 +57,16 @@ class PolicyHealth:
     condition: str
     critical: bool = False
 
+    @classmethod
+    def of(cls, policy: Any, stats: Any | None) -> PolicyHealth:
+        """Judge ``policy`` by its statistics; None for one that could not be read.
+
+        That is no reason to tell nothing of all the others.
+        """
+        status, condition = (Status.DEGRADED, "unreadable") if stats is None else stats.health()
+        critical = bool(getattr(policy.settings, "critical", False))
+        return cls(status=Status(status), condition=condition, critical=critical)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain text and truth values, fit for ``json.dumps``."""
         return {

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from meshhook import forks
 from meshhook.errors import ConfigurationError
-from meshhook.health import Health, PolicyHealth, Status
+from meshhook.health import Health, PolicyHealth
 from meshhook.recipes import Recipe
 from meshhook.settings import differing, wrong
 from meshhook.stats import Stats
@@ -329,14 +329,10 @@ class Registry:
 
 
 def _health(policy: Entry) -> PolicyHealth:
-    critical = bool(getattr(policy.settings, "critical", False))
     try:
-        status, condition = policy.stats().health()
-        status = Status(status)
+        return PolicyHealth.of(policy, policy.stats())
     except Exception:
-        # One that cannot be read is no reason to tell nothing of all the others.
-        status, condition = Status.DEGRADED, "unreadable"
-    return PolicyHealth(status=status, condition=condition, critical=critical)
+        return PolicyHealth.of(policy, None)
 
 
 Registry.default = Registry()

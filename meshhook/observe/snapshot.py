@@ -19,7 +19,7 @@ import time
 from typing import Any, Final, NamedTuple
 
 from meshhook import forks
-from meshhook.health import Status
+from meshhook.health import PolicyHealth
 from meshhook.observe.control import Control
 from meshhook.observe.finite import make_finite
 from meshhook.registry import Entry, Registry
@@ -182,18 +182,15 @@ class Snapshots:
         stats: dict[str, Any]
         try:
             read = policy.stats()
-            status, condition = read.health()
-            status = Status(status)
+            health = PolicyHealth.of(policy, read)
             stats = make_finite(read.to_dict())
         except Exception as error:
-            status, condition = Status.DEGRADED, "unreadable"
+            health = PolicyHealth.of(policy, None)
             stats = {"error": type(error).__name__}
         return {
             "policy": kind,
             "name": name,
-            "status": str(status),
-            "condition": condition,
-            "critical": bool(getattr(policy.settings, "critical", False)),
+            **health.to_dict(),
             "actions": self._control.actions(policy),
             "until": self._control.remaining(policy),
             "stats": stats,
