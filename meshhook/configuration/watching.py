@@ -98,4 +98,4 @@ def _reload(configuration: Configuration) -> None:
             error,
         )
     else:
-        logger.info("%s has changed; %d policies have other settings", configuration.name, changed)
+        logger.info("%s has changed; policies with other settings: %d", configuration.name, changed)

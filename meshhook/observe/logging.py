@@ -125,13 +125,13 @@ _FORMS: Final[dict[type[Event], _Form]] = {
     events.ConfigurationReloaded: _Form(
         "configuration_reloaded",
         logging.INFO,
-        "%(policy)s %(policy_name)r was read anew; %(changed)s policies have other settings",
+        "%(policy)s %(policy_name)r was read anew; policies with other settings: %(changed)s",
     ),
     events.ConfigurationRejected: _Form(
         "configuration_rejected",
         logging.WARNING,
-        "%(policy)s %(policy_name)r was read anew, %(problems)s things are wrong, and nothing has "
-        "changed",
+        "%(policy)s %(policy_name)r was read anew and is wrong; problems: %(problems)s; nothing "
+        "has changed",
     ),
     events.StoreFailed: _Form(
         "store_failed",

@@ -113,7 +113,7 @@ def test_a_broken_file_changes_nothing_and_is_told_once(
     )
     assert first.getMessage().endswith("got 'soon'")
     assert first.exc_info is None
-    assert second.getMessage() == "shop.toml has changed; 1 policies have other settings"
+    assert second.getMessage() == "shop.toml has changed; policies with other settings: 1"
 
 
 def test_a_file_that_vanishes_and_comes_back(path: Path, caplog: pytest.LogCaptureFixture) -> None:

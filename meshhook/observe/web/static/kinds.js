@@ -59,7 +59,7 @@ const KINDS = {
     ],
     note({ stats }) {
       const [reason, times] = Object.entries(stats.ended_by).reduce((most, each) => (each[1] > most[1] ? each : most));
-      return times ? [`gives up mostly by ${words(reason)}`] : ["no call was given up"];
+      return times ? [`most given up: ${words(reason)}`] : ["no call was given up"];
     },
   },
   rate_limit: {
