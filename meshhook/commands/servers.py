@@ -82,7 +82,7 @@ def seconds(text: str, *, most: float = _LONGEST) -> float:
 
 
 def _url(text: str) -> str:
-    from meshhook.observe.remote import Address
+    from meshhook.observe.address import Address
 
     try:
         Address.of(text)

@@ -11,18 +11,15 @@ import functools
 import http.client
 import io
 import json
-import re
 import socket
 import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
-from meshhook.errors import ConfigurationError
 from meshhook.observe import server_sent
+from meshhook.observe.address import Address, token_headers
 from meshhook.observe.shown import clean
 
 MOST_BYTES = 8 << 20
@@ -34,9 +31,6 @@ _LONGEST_SAID = 300
 _IDLE = 30.0
 """A stream has a sign of life in it every ten seconds."""
 
-_USUAL_PORTS = {False: 80, True: 443}
-_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_VISIBLE = re.compile(r"[!-~]+")
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY = 401, 403, 404, 429
 _MEANINGS = {
     _UNAUTHORIZED: "it asks for a token",
@@ -77,56 +71,6 @@ class RefusedError(RemoteError):
         if 300 <= self.status < 400:  # noqa: PLR2004 - redirects
             meaning = "a redirect, which is not followed: give the address that it leads to"
         return f"{self.status}: {meaning}" if meaning else f"answered {self.status}"
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a server is; ``str()`` of it shows no credentials."""
-
-    secure: bool
-    host: str
-    port: int
-    path: str
-    credentials: str | None
-
-    @classmethod
-    def of(cls, url: object) -> Address:
-        """Take a URL apart; ``host:port`` alone is one too."""
-        if not isinstance(url, str) or not _VISIBLE.fullmatch(url):
-            raise _wrong("has characters that no URL has" if isinstance(url, str) else "is no text")
-        try:
-            parts = urlsplit(url if "://" in url else f"http://{url}")
-            host, port = parts.hostname, parts.port
-        except ValueError:
-            raise _wrong("names no host, or no port that there is") from None
-        if parts.scheme not in ("http", "https"):
-            raise _wrong("is neither http:// nor https://")
-        if parts.query or parts.fragment:
-            raise _wrong("has a query or a fragment; give a token as such, not in the URL")
-        if not host:
-            raise _wrong("names no host")
-        credentials = None
-        if parts.username is not None:
-            credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        secure = parts.scheme == "https"
-        port = port or _USUAL_PORTS[secure]
-        return cls(secure, host, port, parts.path.rstrip("/"), credentials)
-
-    def __str__(self) -> str:
-        masked = "***@" if self.credentials is not None else ""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        port = "" if self.port == _USUAL_PORTS[self.secure] else f":{self.port}"
-        return f"http{'s' if self.secure else ''}://{masked}{host}{port}{self.path}"
-
-    def __repr__(self) -> str:
-        return f"<Address {self}>"
-
-
-def _wrong(why: str) -> ConfigurationError:
-    """Build the error for a URL, which is not shown: it may have credentials anywhere."""
-    return ConfigurationError(
-        f"a server must be a URL such as http://127.0.0.1:9464, and the one that was given {why}"
-    )
 
 
 class Remote:
@@ -214,17 +158,6 @@ class Remote:
         if self._address.secure:
             return http.client.HTTPSConnection(host, port, timeout=self._timeout)
         return http.client.HTTPConnection(host, port, timeout=self._timeout)
-
-
-def token_headers(token: str | None, header: str | None) -> dict[str, str]:
-    """Return the header that carries a token; errors do not show it."""
-    if header is not None and not (isinstance(header, str) and _HEADER.fullmatch(header)):
-        raise ConfigurationError("the name of the header for the token is none that HTTP allows")
-    if token is None:
-        return {}
-    if not isinstance(token, str) or not _VISIBLE.fullmatch(token):
-        raise ConfigurationError("a token must be text of visible ASCII characters without blanks")
-    return {header: token} if header else {"Authorization": f"Bearer {token}"}
 
 
 def parse(data: bytes | str) -> Any:

@@ -19,7 +19,8 @@ import pytest
 
 import meshhook as mh
 from meshhook.observe import remote as module
-from meshhook.observe.remote import Address, RefusedError, Remote, RemoteError, parse
+from meshhook.observe.address import Address
+from meshhook.observe.remote import RefusedError, Remote, RemoteError, parse
 from tests.observe.canned import Canned, canned, http, stream
 from tests.servers import free_port
 
