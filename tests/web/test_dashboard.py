@@ -163,6 +163,8 @@ def test_an_operator_acts(own: Shop, visit: Callable[..., Tab]) -> None:
     page.locator("#token").fill(TOKEN)
     drawer.locator(".confirm").click()
     drawer.locator(".result", has_text="Done at").wait_for()
+    shown = page.locator("#instance").inner_text()
+    assert f" on {shown}: force open" in drawer.locator(".result").inner_text()
     assert own.tell("state", "stock") == "forced_open"
     tile(page, "stock").filter(has_text="Forced open").wait_for()
     assert re.search(r"forced open for 1 min (2\d|30) s more", tile(page, "stock").inner_text())

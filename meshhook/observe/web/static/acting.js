@@ -110,10 +110,13 @@ export class Acting {
       const answer = await post(policy, action, seconds);
       if (policy.key !== this.policy.key) return;
       if (!answer.ok) throw await refusal(answer);
+      const { instance } = await answer.json().catch(() => ({}));
+      if (policy.key !== this.policy.key) return;
       this.refused = false;
       const time = seconds ? ` for ${left(seconds)}` : "";
       this.#ask(null);
-      this.#tell(`Done at ${timeOfDay(Date.now() / 1000)}: ${words(action)}${time}.`);
+      const where = instance ? ` on ${instance.host} · ${instance.pid}` : "";
+      this.#tell(`Done at ${timeOfDay(Date.now() / 1000)}${where}: ${words(action)}${time}.`);
       this.#expect(policy.key, action);
       this.buttons.querySelector(`[data-action="${CSS.escape(action)}"]`)?.focus();
     } catch (error) {
