@@ -14,10 +14,11 @@ import atexit
 import logging
 import threading
 import time
-from typing import Any, Final, NamedTuple
+from typing import Any
 
 from meshhook import events
 from meshhook.events import Event, Subscription, subscribe
+from meshhook.observe.forms import FORMS, SUMS, Form
 from meshhook.observe.repeats import Repeats
 from meshhook.observe.summaries import Summaries, Summary
 from meshhook.settings import Duration, duration
@@ -26,154 +27,6 @@ from meshhook.wording import short
 REPEAT_AFTER = 60.0
 """A store that goes on failing one policy is a WARNING once in so many seconds, and else DEBUG."""
 _MOST_WARNED = 10_000
-
-
-class _Form(NamedTuple):
-    event: str
-    level: int
-    text: str
-
-
-_FORMS: Final[dict[type[Event], _Form]] = {
-    events.CircuitChanged: _Form(
-        "circuit_changed",
-        logging.WARNING,
-        "circuit %(policy_name)r went from %(old)s to %(new)s: %(reason)s",
-    ),
-    events.CallFailed: _Form(
-        "call_failed",
-        logging.DEBUG,
-        "%(policy)s %(policy_name)r: a call failed with %(error)s",
-    ),
-    events.CallRejected: _Form(
-        "call_rejected",
-        logging.DEBUG,
-        "%(policy)s %(policy_name)r refused a call: %(reason)s",
-    ),
-    events.CallTimedOut: _Form(
-        "call_timed_out",
-        logging.DEBUG,
-        "%(policy)s %(policy_name)r: a call did not end within %(timeout).3g s",
-    ),
-    events.AbandonedCallEnded: _Form(
-        "abandoned_call_ended",
-        logging.DEBUG,
-        "%(policy)s %(policy_name)r: a call that was given up has ended, %(late).3g s late",
-    ),
-    events.HedgeStarted: _Form(
-        "hedge_started",
-        logging.DEBUG,
-        "%(policy)s %(policy_name)r started hedge %(number)s of a call after %(delay).3g s",
-    ),
-    events.HedgeWon: _Form(
-        "hedge_won",
-        logging.DEBUG,
-        "%(policy)s %(policy_name)r: hedge %(number)s of a call gave its result",
-    ),
-    events.FallbackUsed: _Form(
-        "fallback_used",
-        logging.DEBUG,
-        "%(policy)s %(policy_name)r: a call that failed with %(error)s got its %(source)s",
-    ),
-    events.LimitChanged: _Form(
-        "limit_changed",
-        logging.INFO,
-        "%(policy)s %(policy_name)r went from %(old)s to %(new)s at a time: %(reason)s",
-    ),
-    events.CallDelayed: _Form(
-        "call_delayed",
-        logging.DEBUG,
-        "%(policy)s %(policy_name)r: a call starts after a wait of %(delay).3g s",
-    ),
-    events.RateChanged: _Form(
-        "rate_changed",
-        logging.INFO,
-        "%(policy)s %(policy_name)r went from %(old)s to %(new)s",
-    ),
-    events.CallRetried: _Form(
-        "call_retried",
-        logging.DEBUG,
-        "%(policy)s %(policy_name)r: attempt %(attempt)s failed with %(error)s; the next one comes "
-        "in %(delay).3g s",
-    ),
-    events.RetriesExhausted: _Form(
-        "retries_exhausted",
-        logging.DEBUG,
-        "%(policy)s %(policy_name)r: a call failed with %(error)s after %(attempts)s attempts: "
-        "%(reason)s",
-    ),
-    events.ChaosInjected: _Form(
-        "chaos_injected",
-        logging.DEBUG,
-        "%(policy)s %(policy_name)r struck a call on purpose: %(what)s",
-    ),
-    events.ResultReplayed: _Form(
-        "result_replayed",
-        logging.DEBUG,
-        "%(policy)s %(policy_name)r answered a call with the recorded result",
-    ),
-    events.KeyTakenOver: _Form(
-        "key_taken_over",
-        logging.WARNING,
-        "%(policy)s %(policy_name)r took over a key whose holder let its lease run out",
-    ),
-    events.LeaseLost: _Form(
-        "lease_lost",
-        logging.WARNING,
-        "%(policy)s %(policy_name)r: a running call lost its key to another execution",
-    ),
-    events.ConfigurationReloaded: _Form(
-        "configuration_reloaded",
-        logging.INFO,
-        "%(policy)s %(policy_name)r was read anew; policies with other settings: %(changed)s",
-    ),
-    events.ConfigurationRejected: _Form(
-        "configuration_rejected",
-        logging.WARNING,
-        "%(policy)s %(policy_name)r was read anew and is wrong; problems: %(problems)s; nothing "
-        "has changed",
-    ),
-    events.StoreFailed: _Form(
-        "store_failed",
-        logging.WARNING,
-        "%(policy)s %(policy_name)r: its store failed in %(verb)s with %(error)s",
-    ),
-    events.OperatorActed: _Form(
-        "operator_acted",
-        logging.WARNING,
-        "%(policy)s %(policy_name)r: %(action)s by %(author)r, for %(time)s",
-    ),
-}
-
-_SUMS: Final[dict[type[Event], _Form]] = {
-    events.CallRejected: _Form(
-        "call_rejected_summary",
-        logging.WARNING,
-        "%(policy)s %(policy_name)r refused %(calls)s in the last %(time)s s: %(why)s",
-    ),
-    events.CallTimedOut: _Form(
-        "call_timed_out_summary",
-        logging.WARNING,
-        "%(policy)s %(policy_name)r: %(calls)s did not end in time in the last %(time)s s: %(why)s",
-    ),
-    events.AbandonedCallEnded: _Form(
-        "abandoned_call_ended_summary",
-        logging.INFO,
-        "%(policy)s %(policy_name)r: %(calls)s ended after being given up, in the last %(time)s s",
-    ),
-    events.RetriesExhausted: _Form(
-        "retries_exhausted_summary",
-        logging.WARNING,
-        "%(policy)s %(policy_name)r: %(calls)s failed for good in the last %(time)s s: %(why)s",
-    ),
-    events.StoreFailed: _Form(
-        "store_failed_summary",
-        logging.WARNING,
-        "%(policy)s %(policy_name)r: its store failed %(times)s more in the last %(time)s s: "
-        "%(why)s",
-    ),
-}
-"""How events that are counted are summed up."""
 
 _ENDED_BY_A_CHANGE = (events.CallRejected,)
 """What a circuit that changes its state has done for the time being."""
@@ -248,7 +101,7 @@ class _Scribe:
 
     def __call__(self, event: Event) -> None:
         kind = type(event)
-        form = _FORMS.get(kind)
+        form = FORMS.get(kind)
         if form is None or self._writing.now:
             return
         now = time.monotonic()
@@ -260,7 +113,7 @@ class _Scribe:
             if isinstance(event, events.CircuitChanged):
                 if not event.keyed:
                     self._tell(summaries.of(event.policy, event.name, _ENDED_BY_A_CHANGE, now))
-            elif level == logging.DEBUG and kind in _SUMS:
+            elif level == logging.DEBUG and kind in SUMS:
                 summaries.add(event, _reason(event), now)
         if self._logger.isEnabledFor(level):
             words = _words_of_act(event) if isinstance(event, events.OperatorActed) else {}
@@ -271,7 +124,7 @@ class _Scribe:
         if self._summaries is not None:
             self._tell(self._summaries.everything(time.monotonic()))
 
-    def _level(self, event: Event, form: _Form, now: float) -> int:
+    def _level(self, event: Event, form: Form, now: float) -> int:
         if isinstance(event, events.CircuitChanged):
             return logging.INFO if event.keyed or event.new in _CALM_STATES else form.level
         if isinstance(event, events.LimitChanged):
@@ -281,13 +134,11 @@ class _Scribe:
 
     def _tell(self, summaries: list[Summary]) -> None:
         for each in summaries:
-            form = _SUMS[each.kind]
+            form = SUMS[each.kind]
             if self._logger.isEnabledFor(form.level):
                 self._write(form, form.level, _summary_fields(form, each), _words_of_sum(each))
 
-    def _write(
-        self, form: _Form, level: int, fields: dict[str, Any], words: dict[str, str]
-    ) -> None:
+    def _write(self, form: Form, level: int, fields: dict[str, Any], words: dict[str, str]) -> None:
         # A handler may send its records through a guarded client, which has events of its own.
         self._writing.now = True
         try:
@@ -298,7 +149,7 @@ class _Scribe:
             self._writing.now = False
 
 
-def _fields(form: _Form, event: Event) -> dict[str, Any]:
+def _fields(form: Form, event: Event) -> dict[str, Any]:
     """Return the fields of a record; ``name`` is the logger's there."""
     own = {field: getattr(event, field) for field in event.__dataclass_fields__}
     return {"event": form.event, "policy_name": own.pop("name"), **own}
@@ -315,7 +166,7 @@ def _reason(event: Event) -> str:
     return "abandoned"
 
 
-def _summary_fields(form: _Form, summary: Summary) -> dict[str, Any]:
+def _summary_fields(form: Form, summary: Summary) -> dict[str, Any]:
     return {
         "event": form.event,
         "policy": summary.policy,

@@ -6,7 +6,7 @@ import inspect
 import re
 
 from meshhook import events
-from meshhook.observe.logging import _SUMS
+from meshhook.observe.forms import SUMS
 from meshhook.observe.opentelemetry import instrument
 from meshhook.observe.opentelemetry.instruments import INSTRUMENTS, kind_of
 from meshhook.observe.opentelemetry.spans import _FIELDS, SPAN_EVENTS
@@ -67,7 +67,7 @@ def test_every_summary_is_in_the_table() -> None:
     }
     assert [
         (code(event), kind) for (event, *_), kind in zip(rows, kinds.values(), strict=True)
-    ] == [(form.event, kind) for kind, form in _SUMS.items()]
+    ] == [(form.event, kind) for kind, form in SUMS.items()]
     about = section(LOGGING, "Summaries")
     assert f"most {AT_ONCE} summaries" in about
     assert f"Counts of {MOST_COUNTS:,} policies" in about

@@ -15,7 +15,7 @@ from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, SpanContext, Tra
 
 import meshhook as mh
 from meshhook import events
-from meshhook.observe.logging import _FORMS
+from meshhook.observe.forms import FORMS
 from meshhook.observe.opentelemetry import instrument, spans
 from meshhook.observe.opentelemetry.spans import SPAN_EVENTS
 from tests.observe.otel_spans import Traces, names, told, traces
@@ -292,8 +292,8 @@ def test_every_span_event_has_its_fields(traces: Traces, kind: Any) -> None:
         events.emit(kind(**dict.fromkeys(fields)))
     full, empty = told(traces.one())
     shown = {name: name for name in fields if name != "key_hash"}
-    assert full == (_FORMS[kind].event, shown)
-    assert empty == (_FORMS[kind].event, {})
+    assert full == (FORMS[kind].event, shown)
+    assert empty == (FORMS[kind].event, {})
 
 
 def test_threads_that_share_a_span_count_together(traces: Traces) -> None:
