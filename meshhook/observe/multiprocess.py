@@ -17,17 +17,17 @@ import json
 import logging
 import math
 import os
-import secrets
 import struct
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from meshhook import forks
 from meshhook.errors import ConfigurationError
 from meshhook.observe.catalogue import CATALOGUE
 from meshhook.observe.metrics import MAX_SERIES, Metric, check_buckets, collect
+from meshhook.observe.process_files import GAUGES, LENGTH, ProcessFiles, sweep
 from meshhook.registry import Registry
 from meshhook.settings import Duration, count, duration
 
@@ -37,9 +37,7 @@ _log = logging.getLogger("meshhook")
 _COUNTING = ("counter", "histogram")
 _PATIENCE = 1.0
 """For how many seconds a fork waits for a write to end."""
-_MODES = ("gauge_livesum", "gauge_livemax")
 _VALUE = struct.Struct("dd")
-_LENGTH = struct.Struct("i")
 
 _lock = threading.RLock()
 _writers: list[Writer] = []  # guarded by _lock
@@ -48,11 +46,6 @@ _writers: list[Writer] = []  # guarded by _lock
 def directory_from_environment() -> str | None:
     """Return the directory that prometheus_client was told to use, if it was."""
     return os.environ.get(VARIABLE) or None
-
-
-def files_in(directory: Path) -> list[str]:
-    """Return the files that the processes of this directory have written."""
-    return sorted(str(path) for path in directory.glob("*_meshhook-*.db"))
 
 
 def start_multiprocess(
@@ -144,7 +137,7 @@ class Writer:
         self._closed = False
         self._pausing = threading.Event()
         self._thread: threading.Thread | None = None
-        self._mark: _Mark | None = None
+        self._files: ProcessFiles | None = None
         self._headers: dict[tuple[str, ...], bytes] = {}
         self._complained = False
 
@@ -172,8 +165,8 @@ class Writer:
 
     def begin_anew(self) -> None:
         """Go on from nothing in a forked child: what its parent has counted, its parent tells."""
-        if self._mark is not None:
-            self._mark.forget()
+        if self._files is not None:
+            self._files.forget()
         self._begin()
         self._base = {
             _series(each): each.value for each in self._values() if each.group in _COUNTING
@@ -198,7 +191,7 @@ class Writer:
         with self._lock:
             if self._closed:
                 return
-            entries: dict[str, list[bytes]] = {group: [] for group in (*_COUNTING, *_MODES)}
+            entries: dict[str, list[bytes]] = {group: [] for group in (*_COUNTING, *GAUGES)}
             headers: dict[tuple[str, ...], bytes] = {}
             has_counted = False
             for each in self._values():
@@ -209,13 +202,13 @@ class Writer:
                 header = headers[series] = self._headers.get(series) or _header(each)
                 entries[each.group] += (header, _VALUE.pack(value, 0.0))
             self._headers = headers
-            if self._mark is None and has_counted:
-                self._mark = _Mark(self.directory)
-            if self._mark is not None:
-                self._mark.hold()
+            if self._files is None and has_counted:
+                self._files = ProcessFiles(self.directory)
+            if self._files is not None:
+                self._files.hold()
                 for group, parts in entries.items():
-                    self._mark.replace(group, b"".join(parts))
-            _sweep(self.directory)
+                    self._files.replace(group, b"".join(parts))
+            sweep(self.directory)
 
     def close(self) -> None:
         """Write for the last time, take the gauges back, and end."""
@@ -223,8 +216,8 @@ class Writer:
             if not self._closed:
                 self._try_to_write()
                 self._closed = True
-                if self._mark is not None:
-                    self._mark.leave()
+                if self._files is not None:
+                    self._files.leave()
         self.pause()
         with _lock:
             _writers[:] = [each for each in _writers if each is not self]
@@ -262,103 +255,7 @@ def _series(each: _Value) -> tuple[str, ...]:
 def _header(each: _Value) -> bytes:
     """Return what stands before a value: the length of its key, and the key, padded."""
     key = json.dumps([each.metric, each.name, each.labels, each.help], sort_keys=True).encode()
-    return _LENGTH.pack(len(key)) + key + b" " * (8 - (len(key) + 4) % 8)
-
-
-_marks: set[str] = set()
-"""Names of the marks of this process."""
-
-
-class _Mark:
-    """What shows that this process lives: a file that it holds the lock of, by a name of its own.
-
-    The system lets go of the lock when the process ends, in whatever way, and a forked child does
-    not inherit it.
-    """
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._name = f"meshhook-{os.getpid()}-{secrets.token_hex(4)}"
-        self._file: int | None = None
-        _marks.add(self._name)
-
-    def hold(self) -> None:
-        """See that the file is there, and its lock held; somebody may have emptied the directory.
-
-        What fails leaves nothing behind, for it is tried again and again.
-        """
-        lock = self._directory / f"{self._name}.lock"
-        if self._file is not None and lock.exists():
-            return
-        self._let_go()
-        made = self._directory / f"{self._name}.made"
-        file = os.open(made, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            _try_lock(file)
-            # Locked before it has its name, so that nobody takes it for that of a dead process.
-            made.rename(lock)
-        except BaseException:
-            os.close(file)
-            raise
-        self._file = file
-
-    def replace(self, group: str, entries: bytes) -> None:
-        """Put a file whole in the place of the last one."""
-        made = self._directory / f"{self._name}.made"
-        made.write_bytes(_LENGTH.pack(len(entries) + 8) + bytes(4) + entries)
-        made.rename(self._directory / f"{group}_{self._name}.db")
-
-    def leave(self) -> None:
-        """Take the gauges of this process back: it ends."""
-        _remove_gauges(self._directory, self._name)
-        self.forget()
-
-    def forget(self) -> None:
-        """Let go of the lock; in a forked child, which never had it, of the file alone."""
-        _marks.discard(self._name)
-        self._let_go()
-
-    def _let_go(self) -> None:
-        file, self._file = self._file, None
-        if file is not None:
-            os.close(file)
-
-
-def _sweep(directory: Path) -> None:
-    """Remove the gauges of processes that have died."""
-    for path in directory.glob("meshhook-*.lock"):
-        if path.stem not in _marks and _is_dead(path):
-            _remove_gauges(directory, path.stem)
-
-
-def _try_lock(file: int) -> bool:
-    """Take the lock of an open file, if nobody has it."""
-    try:
-        import fcntl
-    except ImportError:  # a system without such locks has no workers that fork either
-        return False
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
-def _is_dead(path: Path) -> bool:
-    try:
-        file = os.open(path, os.O_RDWR)
-    except OSError:
-        return False  # another has removed it
-    try:
-        return _try_lock(file)
-    finally:
-        os.close(file)
-
-
-def _remove_gauges(directory: Path, name: str) -> None:
-    gone: list[Any] = [directory / f"{mode}_{name}.db" for mode in _MODES]
-    for path in (*gone, directory / f"{name}.made", directory / f"{name}.lock"):
-        path.unlink(missing_ok=True)
+    return LENGTH.pack(len(key)) + key + b" " * (8 - (len(key) + 4) % 8)
 
 
 def _close_all() -> None:

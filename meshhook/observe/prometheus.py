@@ -25,6 +25,7 @@ from meshhook.observe.metrics import (
     metric_of,
 )
 from meshhook.observe.multiprocess import start_multiprocess
+from meshhook.observe.process_files import files_in
 from meshhook.registry import Registry
 from meshhook.settings import count
 
@@ -124,7 +125,7 @@ class _Together:
 
     def collect(self) -> Any:
         """Return the metrics of the processes together."""
-        files = multiprocess.files_in(self._directory)
+        files = files_in(self._directory)
         found = self._client.multiprocess.MultiProcessCollector.merge(files, accumulate=True)
         for metric in found:
             if metric.type == "histogram":

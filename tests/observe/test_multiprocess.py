@@ -22,7 +22,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 import meshhook as mh
-from meshhook.observe import multiprocess
+from meshhook.observe import multiprocess, process_files
 from meshhook.observe.metrics import collect
 from meshhook.observe.multiprocess import Writer, start_multiprocess
 from meshhook.observe.prometheus import PrometheusCollector, exposition
@@ -344,11 +344,11 @@ def test_those_of_a_living_process_do_not(directory: Path, registry: mh.Registry
     def child() -> bool:
         breaker.call(int)
         multiprocess._writers[0].write()
-        multiprocess._sweep(directory)
+        process_files.sweep(directory)
         return value(merged(directory), "meshhook_circuit_state", state="closed") == 2
 
     assert in_a_fork(child) == 0
-    multiprocess._sweep(directory)
+    process_files.sweep(directory)
     assert value(merged(directory), "meshhook_circuit_state", state="closed") == 1
 
 
@@ -418,7 +418,7 @@ def test_without_locks_of_files_nobody_is_dead(
     mh.circuit_breaker("upstream", registry=registry).call(int)
     start(registry)
     (directory / "meshhook-1-abc.lock").touch()
-    multiprocess._sweep(directory)
+    process_files.sweep(directory)
     assert (directory / "meshhook-1-abc.lock").exists()
     assert calls(merged(directory)) == 1
 

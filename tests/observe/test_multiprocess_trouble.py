@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import meshhook as mh
-from meshhook.observe import multiprocess
+from meshhook.observe import multiprocess, process_files
 from meshhook.observe.multiprocess import Writer, start_multiprocess
 
 
@@ -24,7 +24,7 @@ def writer(registry: mh.Registry, tmp_path: Path) -> Iterator[Writer]:
 
 def used() -> tuple[int, int]:
     """Return how many files are open, and how many marks there are."""
-    return len(list(Path("/proc/self/fd").iterdir())), len(multiprocess._marks)
+    return len(list(Path("/proc/self/fd").iterdir())), len(process_files._own)
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files by /proc")
@@ -69,6 +69,6 @@ def test_a_directory_that_is_away(writer: Writer, tmp_path: Path) -> None:
     # Whoever sweeps in another process finds it held, and leaves its gauges alone.
     child = os.fork()
     if child == 0:
-        multiprocess._marks.clear()
-        os._exit(int(multiprocess._is_dead(lock)))
+        process_files._own.clear()
+        os._exit(int(process_files.is_dead(lock)))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
