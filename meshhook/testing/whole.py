@@ -12,6 +12,7 @@ import importlib
 import meshhook
 
 _KEEPERS = (
+    "meshhook.observe.web.listening",
     "meshhook.runtime.alarm",
     "meshhook.runtime.heartbeat",
     "meshhook.runtime.timer",
