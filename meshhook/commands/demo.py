@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import sys
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, TextIO
+
+from meshhook.commands import servers
 
 if TYPE_CHECKING:
     from meshhook.commands import Parsers
@@ -32,7 +34,7 @@ def add_to(commands: Parsers) -> None:
     )
     parser.add_argument(
         "--seconds",
-        type=_seconds,
+        type=partial(servers.seconds, least=_SHORTEST, most=_LONGEST),
         help=f"how long to play, {_SHORTEST:g} to {_LONGEST:g} (default {_DEFAULT:g}, and "
         f"{_TO_LOOK_AROUND:g} with --dashboard)",
     )
@@ -87,18 +89,6 @@ def _lines_of(options: argparse.Namespace) -> TextIO | None:
     if not options.json:
         return sys.stdout
     return sys.stderr if options.dashboard else None
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not _SHORTEST <= seconds <= _LONGEST:
-        raise argparse.ArgumentTypeError(
-            f"must be a number from {_SHORTEST:g} to {_LONGEST:g}, got {text!r}"
-        )
-    return seconds
 
 
 def _store(text: str) -> str:

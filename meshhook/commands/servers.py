@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser, *, several: bool = True) -> N
     )
 
 
-def seconds(text: str, *, most: float = _LONGEST) -> float:
+def seconds(text: str, *, least: float = _SHORTEST, most: float = _LONGEST) -> float:
     """Read a duration off the command line: a number of seconds, or text such as 5m."""
     try:
         value = float(text)
@@ -74,9 +74,9 @@ def seconds(text: str, *, most: float = _LONGEST) -> float:
             value = duration("it", text)
         except ConfigurationError:
             value = math.nan
-    if not _SHORTEST <= value <= most:
+    if not least <= value <= most:
         raise argparse.ArgumentTypeError(
-            f"must be {_SHORTEST:g} to {most:.0f} seconds, such as 30 or 5m, got {text!r}"
+            f"must be {least:g} to {most:.0f} seconds, such as 30 or 5m, got {text!r}"
         )
     return value
 

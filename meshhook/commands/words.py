@@ -10,7 +10,6 @@ from meshhook.observe.untrusted import Happening
 from meshhook.wording import short
 
 NOTHING = "-"
-_THOUSAND = 1_000
 _MILLISECOND = 1e-3
 _BROAD = ("W", "F")
 

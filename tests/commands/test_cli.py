@@ -14,6 +14,8 @@ import pytest
 
 import meshhook.commands
 from meshhook import cli
+from meshhook.commands import act
+from meshhook.observe import control
 from tests.commands.terminal import run
 
 HELPERS = {"live", "servers", "words"}
@@ -58,6 +60,12 @@ def loaded(program: str) -> set[str]:
         check=True,
     )
     return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_what_can_be_done_is_what_policies_know() -> None:
+    """The command has a list of its own, for it is read before anything is imported."""
+    assert act._ACTIONS == control._OF_A_BREAKER
+    assert act._LONGEST == control.LONGEST
 
 
 HEAVY = {"rich", "shtab", "http.client", "ssl", "urllib.request", "asyncio.base_events", "socket"}

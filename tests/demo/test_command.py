@@ -26,9 +26,9 @@ def test_without_a_command_it_says_what_there_is(capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--seconds", "0"], "must be a number from 2 to 600, got '0'"),
-        (["--seconds", "nan"], "must be a number from 2 to 600, got 'nan'"),
-        (["--seconds", "soon"], "must be a number from 2 to 600, got 'soon'"),
+        (["--seconds", "0"], "must be 2 to 600 seconds, such as 30 or 5m, got '0'"),
+        (["--seconds", "nan"], "must be 2 to 600 seconds, such as 30 or 5m, got 'nan'"),
+        (["--seconds", "soon"], "must be 2 to 600 seconds, such as 30 or 5m, got 'soon'"),
         (["--store", "mysql"], "must be memory, redis or a redis:// URL, got 'mysql'"),
         (["--plain", "--json"], "not allowed with argument"),
     ],
