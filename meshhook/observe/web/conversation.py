@@ -7,20 +7,17 @@ could not be sent makes the next one's count of dropped events larger, and never
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from meshhook.observe.web.security import whereabouts
+from meshhook.observe.web.failures import report
 from meshhook.observe.web.stopping import is_stopping
 from meshhook.observe.web.wish import Wish
 
 if TYPE_CHECKING:
     from meshhook.observe.web.audience import Audience
-
-_log = logging.getLogger("meshhook.web")
 
 BATCH_EVERY = 0.2
 STATS_EVERY = 0.5
@@ -130,4 +127,4 @@ def message(event: str, data: bytes) -> bytes:
 
 def broke_off(error: Exception) -> None:
     """Report that a stream ended by an error of ours, without its text."""
-    _log.error("a stream of events broke off: %s", whereabouts(error))
+    report("a stream of events broke off", error)

@@ -8,7 +8,6 @@ thread; it never waits for a store or for a call.
 
 from __future__ import annotations
 
-import logging
 import os
 from typing import Any, Final, NamedTuple
 
@@ -17,6 +16,7 @@ from meshhook.observe.snapshot import Snapshots
 from meshhook.observe.web import routes, security
 from meshhook.observe.web.audience import Audience
 from meshhook.observe.web.exchange import Answer, Request, refused
+from meshhook.observe.web.failures import report
 from meshhook.observe.web.fleet_table import fleet_table
 from meshhook.observe.web.orders import BODY_LIMIT
 from meshhook.observe.web.replies import REPLIES
@@ -25,8 +25,6 @@ from meshhook.settings import flag
 
 TOO_MANY: Final = "too many clients follow the events already; max_streams= tells how many may"
 _PROBES: Final = frozenset({routes.LIVE, routes.READY})
-
-_log = logging.getLogger("meshhook.web")
 
 
 class Visit(NamedTuple):
@@ -45,11 +43,7 @@ class Visit(NamedTuple):
         try:
             return self.endpoints.reply(self, author)
         except Exception as error:
-            _log.error(
-                "a request for %s could not be answered: %s",
-                self.match.route.path,
-                security.whereabouts(error),
-            )
+            report(f"a request for {self.match.route.path} could not be answered", error)
             return refused(500, "this could not be answered; the log says where it failed")
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
 import os
 import socket
 import socketserver
@@ -22,13 +21,12 @@ from wsgiref.handlers import SimpleHandler
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from meshhook.observe.web.exchange import refused
-from meshhook.observe.web.security import whereabouts
+from meshhook.observe.web.failures import report
 
 REQUEST_WITHIN: Final = 10.0
 TAKEN_WITHIN: Final = 10.0
 HEARD_OUT_WITHIN: Final = 0.5
 _PIECES = 16
-_log = logging.getLogger("meshhook.web")
 
 
 class _InTime(io.RawIOBase):
@@ -64,7 +62,7 @@ class _Answering(SimpleHandler):
     def log_exception(self, exc_info: Any) -> None:
         """Tell the log, without the text; a client that has left is not worth a word."""
         if not isinstance(exc_info[1], OSError):
-            _log.error("a request could not be answered: %s", whereabouts(exc_info[1]))
+            report("a request could not be answered", exc_info[1])
 
     def error_output(self, _environ: Any, start_response: Callable[..., Any]) -> list[bytes]:
         """Answer that something went wrong, and not what."""
@@ -204,4 +202,4 @@ class HttpServer(socketserver.ThreadingMixIn, WSGIServer):
         """Say nothing of clients that leave or are too slow."""
         error = sys.exc_info()[1]
         if error is not None and not isinstance(error, OSError):
-            _log.error("a connection broke off: %s", whereabouts(error))
+            report("a connection broke off", error)

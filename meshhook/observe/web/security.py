@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import inspect
 import ipaddress
-import logging
-import traceback
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
 from meshhook.colour import is_async
 from meshhook.observe.control import LONGEST_AUTHOR
+from meshhook.observe.web import failures
 from meshhook.observe.web.exchange import JSON, Answer, Request, refused
 from meshhook.settings import flag, function, wrong
 
@@ -27,8 +26,6 @@ AsyncAuthorize: TypeAlias = Callable[[Request], Awaitable["str | None"]]
 
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 HEADER, HEADER_VALUE = "X-Meshhook", "act"
-
-_log = logging.getLogger("meshhook.web")
 
 NOBODY_MAY = (
     "nothing can be changed here: no authorize= was given; pass a function that takes the request "
@@ -164,7 +161,7 @@ def _author(answer: Any) -> str | None:
     if answer is None:
         return None
     if not isinstance(answer, str) or not answer.isprintable() or not answer.strip():
-        _log.error(
+        failures.log.error(
             "authorize= must return the name of who acts as printable text, or None; it returned "
             "an object of the type %s, so the request is refused",
             type(answer).__qualname__,
@@ -175,12 +172,4 @@ def _author(answer: Any) -> str | None:
 
 def _report(error: Exception) -> None:
     # Its text may hold what the request is authorised with, so only the place is told.
-    _log.error("authorize= failed with %s, so the request is refused", whereabouts(error))
-
-
-def whereabouts(error: BaseException) -> str:
-    """Return the type of an error and where it was raised, without its text."""
-    where = ""
-    for frame, line in traceback.walk_tb(error.__traceback__):
-        where = f" at {frame.f_code.co_filename}:{line}"
-    return f"{type(error).__qualname__}{where}"
+    failures.report("authorize= failed, so the request is refused", error)
