@@ -231,6 +231,12 @@ class Registry:
         with self._lock:
             return {**self._shared, **dict(self._owned.items())}
 
+    def _find(self, kind: str, name: str) -> Entry | None:
+        """Return one policy, without a copy of all: there may be thousands."""
+        with self._lock:
+            found: Entry | None = self._owned.get((kind, name))
+            return self._shared.get((kind, name)) if found is None else found
+
     def __getitem__(self, name: str) -> Entry:
         return ByName(self._policies())[name]
 

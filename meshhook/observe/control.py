@@ -13,6 +13,8 @@ its own.
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import logging
 import threading
 import time
@@ -112,7 +114,7 @@ class Control:
             LookupError: when the registry has no such policy.
             ConfigurationError: for an action that the policy has not, and wrong arguments.
         """
-        found = self.registry.of_kind(policy).get(name)
+        found = self.registry._find(policy, name)
         if found is None:
             raise LookupError(f"no {policy} is named {name!r}")
         self._check(found, action, seconds)
@@ -175,6 +177,9 @@ def _tell(kind: str, name: str, action: str, author: str, seconds: float | None)
 # Reentrant: a finalizer or signal handler may ask for what remains, or act.
 _lock = threading.RLock()
 _acts: weakref.WeakKeyDictionary[Entry, _Act] = weakref.WeakKeyDictionary()  # changed under _lock
+_ends: list[tuple[float, int, _Act]] = []  # a heap, with some acts that are over; under _lock
+_numbers = itertools.count()
+_MOST_OVER = 100
 _thread: threading.Thread | None = None  # written under _lock
 _bell = Bell()
 
@@ -196,6 +201,11 @@ def _put(policy: Entry, act: _Act) -> _Act | None:
             return act  # two at the same moment, and this one was overtaken
         _start()
         _acts[policy] = act
+        heapq.heappush(_ends, (act.until, next(_numbers), act))
+        if len(_ends) > 2 * len(_acts) + _MOST_OVER:
+            _forget_those_over()
+        if _ends[0][2] is act:
+            _bell.ring()  # the thread waits for a later one
         return before
 
 
@@ -206,13 +216,12 @@ def _end(act: _Act | None) -> None:
 
 
 def _start() -> None:
-    """Have the thread look, and start it if there is none. Call it under the lock."""
+    """Start the thread if there is none. Call it under the lock."""
     global _thread  # noqa: PLW0603 - one for the process
     if _thread is None:
         thread = threading.Thread(target=_watch, name="meshhook-control", daemon=True)
         thread.start()
         _thread = thread
-    _bell.ring()
 
 
 def _watch() -> None:
@@ -225,7 +234,7 @@ def _watch() -> None:
             except Exception:
                 logger.exception("the time of %s %r could not be ended", act.kind, act.name)
         with _lock:
-            soonest = min((act.until for act in _acts.values()), default=None)
+            soonest = _soonest()
             if soonest is None:
                 _thread = None
                 return
@@ -234,11 +243,43 @@ def _watch() -> None:
 
 def _take_due() -> list[_Act]:
     now = _now()
+    due: list[_Act] = []
     with _lock:
-        due = [(policy, act) for policy, act in _acts.items() if act.until <= now]
-        for policy, _ in due:
-            del _acts[policy]
-    return [act for _, act in due]
+        while _ends and _ends[0][0] <= now:
+            act = heapq.heappop(_ends)[2]
+            policy = _still_at(act)
+            if policy is not None:
+                del _acts[policy]
+                due.append(act)
+    return due
+
+
+# A finalizer or signal handler that acts may come between any two steps of these, and adds an end.
+
+
+def _soonest() -> float | None:
+    """Return when the next act ends. Call it under the lock."""
+    while _ends:
+        end = heapq.heappop(_ends)
+        if _still_at(end[2]) is not None:
+            heapq.heappush(_ends, end)
+            return end[0]
+    return None
+
+
+def _forget_those_over() -> None:
+    """Keep the ends of those acts that are to end. Call it under the lock."""
+    global _ends
+    ends, _ends = _ends, []
+    for end in ends:
+        if _still_at(end[2]) is not None:
+            heapq.heappush(_ends, end)
+
+
+def _still_at(act: _Act) -> Any:
+    """Return the policy of an act; None if another one has come after it, or it is gone."""
+    policy = act.policy()
+    return policy if policy is not None and _acts.get(policy) is act else None
 
 
 def _after_fork_in_child() -> None:

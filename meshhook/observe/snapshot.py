@@ -119,7 +119,7 @@ class Snapshots:
 
     def policy(self, kind: str, name: str) -> dict[str, Any] | None:
         """Return one policy as it is now, read for this; None if there is none."""
-        found = self._registry._policies().get((kind, name))
+        found = self._registry._find(kind, name)
         return None if found is None else self._tell(kind, name, found)
 
     def changes_since(self, token: int | None) -> Changes:
