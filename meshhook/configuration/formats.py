@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections import Counter
 from collections.abc import Callable
 from pathlib import PurePath
 from typing import Any
@@ -58,13 +59,14 @@ def _json(text: str) -> Any:
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
-        twin = next(key for at, (key, _) in enumerate(pairs) if key in dict(pairs[:at]))
-        raise _twin(twin)
+        raise _twin([key for key, _ in pairs])
     return made
 
 
-def _twin(key: object) -> ConfigurationError:
-    return ConfigurationError(f"the key {str(key)[:100]!r} is there twice in one table")
+def _twin(keys: list[str]) -> ConfigurationError:
+    """Build the error for keys of which one is there twice."""
+    twin = next(key for key, times in Counter(keys).items() if times > 1)
+    return ConfigurationError(f"the key {twin[:100]!r} is there twice in one table")
 
 
 def _yaml(text: str) -> Any:
@@ -101,7 +103,7 @@ def _refuse_tricks(root: Any) -> None:
             continue
         keys = [key.value for key, _ in node.value if isinstance(key.value, str)]
         if len(set(keys)) < len(keys):
-            raise _twin(next(key for at, key in enumerate(keys) if key in keys[:at]))
+            raise _twin(keys)
         if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
             raise ConfigurationError(
                 "it merges mappings with <<, which can make a flood of a few lines: use a profile"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -254,3 +255,13 @@ def test_secrets_in_a_file_are_not_told(
             assert secret not in str(caught.value)
     configure({"defaults": {"timeout": {"message": secret}}})
     assert secret not in caplog.text
+
+
+def test_a_key_that_is_there_twice_among_very_many() -> None:
+    """Is found at once, not by comparing each with all."""
+    keys = [*range(60_000), 59_999]
+    text = "{" + ", ".join(f'"k{number}": 1' for number in keys) + "}"
+    began = time.process_time()
+    with pytest.raises(mh.ConfigurationError, match="the key 'k59999' is there twice"):
+        formats.parse(text, ".json")
+    assert time.process_time() - began < 20
