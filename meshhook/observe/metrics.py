@@ -128,7 +128,7 @@ class _Reading:
         kind = policy.kind
         self._policies[kind] = self._policies.get(kind, 0) + 1
         values = _values_of(kind, _settings_given(policy))
-        durations = _durations(policy)
+        durations = durations_of(policy)
         transitions = policy.transitions() if kind == "circuit_breaker" else {}
         series = values.series + len(transitions)
         series += 0 if durations is None else len(self._ends) + 3
@@ -168,7 +168,8 @@ def _shown(name: str) -> str:
     return name if name.isprintable() else name.encode("unicode_escape").decode("ascii")
 
 
-def _durations(policy: Entry) -> Sketch | None:
+def durations_of(policy: Entry) -> Sketch | None:
+    """Return how long calls took, if the policy times them."""
     read = getattr(policy, "durations", None)  # budgets have none
     return None if read is None else cast("Sketch | None", read())
 

@@ -27,11 +27,16 @@ from meshhook import forks
 from meshhook.errors import ConfigurationError
 from meshhook.observe.catalogue import CATALOGUE
 from meshhook.observe.metrics import MAX_SERIES, Metric, check_buckets, collect
-from meshhook.observe.process_files import GAUGES, LENGTH, ProcessFiles, sweep
+from meshhook.observe.process_files import (
+    GAUGES,
+    LENGTH,
+    VARIABLE,
+    ProcessFiles,
+    directory_from_environment,
+    sweep,
+)
 from meshhook.registry import Registry
 from meshhook.settings import Duration, count, duration
-
-VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 _log = logging.getLogger("meshhook")
 _COUNTING = ("counter", "histogram")
@@ -41,11 +46,6 @@ _VALUE = struct.Struct("dd")
 
 _lock = threading.RLock()
 _writers: list[Writer] = []  # guarded by _lock
-
-
-def directory_from_environment() -> str | None:
-    """Return the directory that prometheus_client was told to use, if it was."""
-    return os.environ.get(VARIABLE) or None
 
 
 def start_multiprocess(

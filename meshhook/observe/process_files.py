@@ -11,11 +11,18 @@ import secrets
 import struct
 from pathlib import Path
 
+VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+
 GAUGES = ("gauge_livesum", "gauge_livemax")
 """What files of gauges begin with, by what becomes of them when they are added up."""
 
 LENGTH = struct.Struct("i")
 """How prometheus_client writes a length."""
+
+
+def directory_from_environment() -> str | None:
+    """Return the directory that prometheus_client was told to use, if it was."""
+    return os.environ.get(VARIABLE) or None
 
 
 def files_in(directory: Path) -> list[str]:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meshhook.errors import ConfigurationError
-from meshhook.observe import multiprocess
 from meshhook.observe.catalogue import DEFINITIONS
 from meshhook.observe.metrics import (
     MAX_SERIES,
@@ -25,7 +24,7 @@ from meshhook.observe.metrics import (
     metric_of,
 )
 from meshhook.observe.multiprocess import start_multiprocess
-from meshhook.observe.process_files import files_in
+from meshhook.observe.process_files import directory_from_environment, files_in
 from meshhook.registry import Registry
 from meshhook.settings import count
 
@@ -66,7 +65,7 @@ class PrometheusCollector:
         self._registry = Registry.given(registry)
         self._buckets = check_buckets(buckets)
         self._max_series = count("max_series", max_series)
-        self._through_files = multiprocess.directory_from_environment() is not None
+        self._through_files = directory_from_environment() is not None
         if self._through_files:
             start_multiprocess(self._registry, buckets=buckets, max_series=max_series)
 
@@ -108,7 +107,7 @@ def exposition(
     """
     client = _import_client()
     source: Any = PrometheusCollector(registry, buckets=buckets, max_series=max_series)
-    if multiprocess.directory_from_environment() is not None:
+    if directory_from_environment() is not None:
         writer = start_multiprocess(registry)
         writer.write()
         source = _Together(client, writer.directory)

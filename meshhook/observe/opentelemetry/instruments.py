@@ -170,8 +170,7 @@ def _histograms(samples: Iterable[metrics.HistogramSample], told: Told) -> Itera
 def _sketches(registry: Registry) -> dict[tuple[str, str], Sketch]:
     found = {}
     for policy in registry:
-        durations = getattr(policy, "durations", None)  # budgets have none
-        sketch = None if durations is None else durations()
+        sketch = metrics.durations_of(policy)
         if sketch is not None:
             found[policy.kind, str(policy._name)] = sketch
     return found

@@ -8,10 +8,10 @@ thread; it never waits for a store or for a call.
 
 from __future__ import annotations
 
-import os
 from typing import Any, Final, NamedTuple
 
 from meshhook.observe.control import Control
+from meshhook.observe.process_files import directory_from_environment
 from meshhook.observe.snapshot import Snapshots
 from meshhook.observe.web import routes, security
 from meshhook.observe.web.audience import Audience
@@ -74,7 +74,7 @@ class Endpoints:
         self._dashboard = flag("dashboard", dashboard)
         self.fleet = fleet_table(fleet)
         self.control = Control(self.registry)
-        if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        if directory_from_environment() is not None:
             # From the start, and not only when a scrape happens to come to this worker.
             from meshhook.observe.multiprocess import start_multiprocess
 
