@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from meshhook import forks
+from meshhook.by_name import ByName, split
+from meshhook.by_name import RegistryStats as RegistryStats  # noqa: PLC0414 - also to be had here
 from meshhook.errors import ConfigurationError
 from meshhook.health import Health, PolicyHealth
 from meshhook.recipes import Recipe
@@ -61,54 +63,8 @@ class Layers(Protocol):
         """Return the settings of the policy of that kind and name; those of its recipe, mostly."""
 
 
-class ByName(Mapping[str, T]):
-    """A mapping by name over several kinds; ``kind/name`` is never ambiguous."""
-
-    def __init__(self, items: Mapping[tuple[str, str], T]) -> None:
-        self._items = items
-
-    def __getitem__(self, name: str) -> T:
-        exact = _split(name)
-        if exact in self._items:
-            return self._items[exact]
-        found = {kind: item for (kind, own), item in self._items.items() if own == name}
-        if len(found) == 1:
-            return next(iter(found.values()))
-        if found:
-            kinds = ", ".join(f"{kind}/{name}" for kind in sorted(found))
-            raise KeyError(f"{name!r} is the name of several policies: use one of {kinds}")
-        raise KeyError(f"no policy is named {name!r}")
-
-    def __iter__(self) -> Iterator[str]:
-        kinds: dict[str, int] = {}
-        for _, name in self._items:
-            kinds[name] = kinds.get(name, 0) + 1
-        for kind, name in self._items:
-            clear = kinds[name] == 1 and _split(name) not in self._items
-            yield name if clear else f"{kind}/{name}"
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __repr__(self) -> str:
-        return f"{{{', '.join(f'{name!r}: {self[name]!r}' for name in self)}}}"
-
-
 def _settings(layers: Layers | None, kind: str, name: str, recipe: Recipe) -> Any:
     return recipe.settings if layers is None else layers.settings_of(kind, name, recipe)
-
-
-def _split(name: object) -> tuple[str, str]:
-    kind, _, rest = name.partition("/") if isinstance(name, str) else ("", "", "")
-    return kind, rest
-
-
-class RegistryStats(ByName[Stats]):
-    """The statistics of every policy at one moment, by name."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return ``{"kind/name": {...}}``, fit for ``json.dumps``."""
-        return {f"{kind}/{name}": stats.to_dict() for (kind, name), stats in self._items.items()}
 
 
 class Registry:
@@ -242,7 +198,7 @@ class Registry:
 
     def __contains__(self, name: object) -> bool:
         policies = self._policies()
-        if _split(name) in policies or any(name is policy for policy in policies.values()):
+        if split(name) in policies or any(name is policy for policy in policies.values()):
             return True
         return any(name == own for _, own in policies)
 
