@@ -26,6 +26,7 @@ from meshhook.observe.web.failures import report
 REQUEST_WITHIN: Final = 10.0
 TAKEN_WITHIN: Final = 10.0
 HEARD_OUT_WITHIN: Final = 0.5
+NEXT_TRY_AFTER: Final = 0.05
 _PIECES = 16
 
 
@@ -167,6 +168,14 @@ class HttpServer(socketserver.ThreadingMixIn, WSGIServer):
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
         self.setup_environ()
+
+    def get_request(self) -> Any:
+        """Take a connection; where that fails, the process may have no more files to open."""
+        try:
+            return super().get_request()
+        except OSError:
+            time.sleep(NEXT_TRY_AFTER)  # it is there still, so we would be asked at once
+            raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Have a thread answer, or say that all are taken."""
