@@ -7,6 +7,7 @@ there are is in :mod:`meshhook.observe.catalogue`; nothing here knows where they
 from __future__ import annotations
 
 import functools
+import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from meshhook.observe.catalogue import (
 from meshhook.registry import Entry, Registry
 from meshhook.rules.sketch import Sketch
 from meshhook.settings import count, wrong
+
+_log = logging.getLogger("meshhook")
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Where the buckets of histograms end, in seconds, unless others are asked for."""
@@ -88,11 +91,21 @@ def collect(
 
     Where there are more than ``max_series`` series, whole policies are left out, those that were
     made last: the same ones each time, as long as none is made or removed. Policies with a name
-    come before those that were named after their functions. Safe to call from any thread.
+    come before those that were named after their functions. One that cannot be read is left out,
+    and the log says so. Safe to call from any thread.
     """
     reading = _Reading(check_buckets(buckets), count("max_series", max_series))
     for policy in registry:
-        reading.add(policy)
+        try:
+            reading.add(policy)
+        except Exception as error:
+            # One that cannot be read is no reason to tell nothing of all the others.
+            _log.warning(
+                "the metrics of %s %r could not be read: %s",
+                policy.kind,
+                policy._name,
+                type(error).__name__,
+            )
     return reading.metrics()
 
 

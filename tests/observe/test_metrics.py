@@ -346,6 +346,24 @@ def ticking(frozen: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("ticking")
+def test_a_policy_that_cannot_be_read_hides_no_other(
+    registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log tells of it, and not what its error says."""
+
+    class Odd(mh.Timeout):
+        def stats(self) -> Any:
+            raise OSError(SECRET)
+
+    odd = registry.make("timeout", "odd", mh.timeout(1).recipe, lambda new: Odd(new, registry))
+    mh.timeout(2, name="fine", registry=registry)
+    found = collect(registry)
+    (limit,) = next(each for each in found if each.name == "meshhook.timeout.limit").samples
+    assert (limit.labels, limit.value) == ({"name": "fine"}, 2)
+    assert caplog.messages == ["the metrics of timeout 'odd' could not be read: OSError"]
+    assert odd.name == "odd"
+
+
 def test_durations_fall_into_buckets(registry: Registry) -> None:
     """Each end has all that took no longer; the sum is within 10 %."""
     found = durations(registry, 0.02, 0.02, 0.3, 0.3, 0.3, 7.0, 100.0, buckets=(0.1, 1, 10))
