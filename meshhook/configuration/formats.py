@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections import Counter
 from collections.abc import Callable
@@ -10,6 +11,9 @@ from pathlib import PurePath
 from typing import Any
 
 from meshhook.errors import ConfigurationError
+
+_LONG_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){50}""")
+"""More parts than a key of ours ever has, with dots between them."""
 
 
 def parse(text: str, suffix: str) -> Any:
@@ -37,6 +41,9 @@ def check(name: str) -> None:
 
 
 def _toml(text: str) -> Any:
+    if _LONG_KEY.search(text):
+        # The memory that the reader takes grows with the square of the parts of a key.
+        raise ConfigurationError("it is nested too deeply")
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
