@@ -1,4 +1,4 @@
-"""A logger for what the functions of users raise where that must not break a call."""
+"""A logger for what goes wrong where telling of it must break neither a call nor a thread."""
 
 from __future__ import annotations
 

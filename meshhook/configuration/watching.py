@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, TypeAlias
 from meshhook import forks
 from meshhook.configuration.sources import File
 from meshhook.errors import ConfigurationError
+from meshhook.reporting import Reporter
 
 if TYPE_CHECKING:
     from meshhook.configuration.configuring import Configuration
 
-logger = logging.getLogger("meshhook.configuration")
+logger = Reporter(logging.getLogger("meshhook.configuration"))  # the thread has to go on
 
 Contents: TypeAlias = tuple[bytes | str, ...]
 """What is in each file, or why that cannot be told."""

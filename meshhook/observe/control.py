@@ -27,11 +27,12 @@ from meshhook.errors import ConfigurationError
 from meshhook.policies.circuit_breaker import for_a_time
 from meshhook.policies.circuit_breaker.for_a_time import ForATime
 from meshhook.registry import Entry, Registry
+from meshhook.reporting import Reporter
 from meshhook.rules.phases import State
 from meshhook.runtime.bell import Bell
 from meshhook.settings import Duration, duration, printable, wrong
 
-logger = logging.getLogger("meshhook.control")
+logger = Reporter(logging.getLogger("meshhook.control"))  # the thread has to go on
 
 LONGEST = 7 * 86_400.0
 """Seconds that an act may last: who wants more than a week means for good."""
