@@ -108,12 +108,12 @@ def _write(canvas: Canvas, poller: Poller, view: View) -> int:
 def _show(canvas: Canvas, poller: Poller, view: View) -> int:
     """Draw in place, and follow the keys."""
     from meshhook.commands.live.keyboard import Keyboard
-    from meshhook.commands.live.screen import Screen
+    from meshhook.commands.live.screen import HUNG_UP, Screen
 
     keyboard = Keyboard()
     with Screen(canvas, keyboard) as screen:
         shown: object = None
-        while screen.stopped is None and not view.quitting:
+        while screen.stopped is None and not view.quitting and not keyboard.gone:
             now = (poller.taken, canvas.size, int(time.monotonic()))
             if now != shown:
                 shown = now
@@ -121,4 +121,6 @@ def _show(canvas: Canvas, poller: Poller, view: View) -> int:
             for key in keyboard.keys(_GLANCE):
                 view.press(key)
                 shown = None
+    if keyboard.gone:
+        return HUNG_UP
     return servers.DONE if screen.stopped is None else screen.stopped

@@ -253,6 +253,16 @@ def test_a_terminal_that_hangs_up(many: Canned) -> None:
     assert top.process.wait(10) in (129, 1)
 
 
+def test_a_terminal_that_hangs_up_without_a_signal(many: Canned) -> None:
+    """Under nohup nothing tells of it, and still nobody looks: top asks the service no more."""
+    before = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); "
+    top = Terminal("top", many.url, before=before)
+    top.until(lambda text: "p00" in text)
+    os.close(top.fd)
+    os.close(top._slave)
+    assert top.process.wait(10) == 129
+
+
 def test_names_do_nothing_to_the_terminal() -> None:
     """Escape sequences and changes of direction in names, events and errors are made harmless."""
     evil = "\x1b[2J\x1b]0;owned\x07\u202e\x9b31m"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any, Literal, NamedTuple, Self
 
@@ -83,9 +84,10 @@ class Canvas:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+        live, self._live = self._live, None
+        if live is not None:
+            with contextlib.suppress(OSError):  # the terminal is gone
+                live.stop()
 
     def show(self, picture: Picture, view: View, *, keys: bool) -> None:
         """Draw a picture."""

@@ -87,7 +87,8 @@ class Keyboard:
         self._decoder = Decoder()
         self._fd: int | None = None
         self._before: Any = None
-        self._gone = False
+        self.gone = False
+        """Whether the terminal has hung up: nobody looks any more."""
         stdin = sys.stdin if file is None else file
         # Closed, or no real file: then there is no keyboard.
         with contextlib.suppress(AttributeError, OSError, ValueError):
@@ -112,7 +113,7 @@ class Keyboard:
 
     def keys(self, wait: float) -> list[str]:
         """Return the keys that were pressed, after at most ``wait`` seconds."""
-        if self._fd is None or self._gone:
+        if self._fd is None or self.gone:
             time.sleep(wait)
             return []
         ready, _, _ = select.select([self._fd], [], [], wait)
@@ -122,5 +123,5 @@ class Keyboard:
             piece = os.read(self._fd, 1024)
         except OSError:
             piece = b""
-        self._gone = not piece
+        self.gone = not piece
         return self._decoder.feed(piece)

@@ -11,7 +11,10 @@ from typing import Any, Protocol, Self
 
 from meshhook.commands.live.keyboard import Keyboard
 
-_STOPPING = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
+HUNG_UP = 129
+"""The code to exit with when the terminal is gone, whether a signal tells so or not."""
+
+_STOPPING = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": HUNG_UP}
 """With which code to exit after which signal."""
 
 
