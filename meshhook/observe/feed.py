@@ -17,7 +17,7 @@ is done.
 from __future__ import annotations
 
 import bisect
-import itertools
+import heapq
 import threading
 import time
 import weakref
@@ -47,6 +47,8 @@ REPEAT_AFTER = 1.0
 """What may be notable for each call is kept once in so many seconds and policy; the rest count."""
 
 _MOST = 100_000
+_MOST_KINDS = 20
+"""There are no more kinds of what is notable, so there is room for the last few of each."""
 _MOST_REPEATING = 1_000
 
 
@@ -142,10 +144,21 @@ class Feed:
         return self._subscription is not None
 
     def recent(self) -> list[Occurrence]:
-        """Return the last notable occurrences, the oldest first."""
+        """Return the last notable occurrences, the oldest first.
+
+        The last few of each kind are always among them: a circuit that opens again and again does
+        not push out who has disabled another one.
+        """
         with self._lock:
             kept = [list(ring.last) for at, ring in list(self._rings.items()) if at[1]]
-        return sorted(itertools.chain.from_iterable(kept))[-self._recent :]
+        few = self._recent // _MOST_KINDS
+        surely, others = list[Occurrence](), list[Occurrence]()
+        for ring in kept:
+            at = max(0, len(ring) - few)
+            others += ring[:at]
+            surely += ring[at:]
+        room = self._recent - len(surely)
+        return sorted(surely + heapq.nlargest(room, others))
 
     def listen(
         self,

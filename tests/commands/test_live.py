@@ -517,7 +517,7 @@ def test_reading_a_fleet() -> None:
     ]
     assert shown.notices == [
         f"{nobody}: refused",
-        "circuit_breaker/a: open here, closed on 1, on b",
+        f"circuit_breaker/a: open here, closed on 1, on {two.url}",
     ]
 
 

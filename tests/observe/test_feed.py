@@ -20,7 +20,7 @@ import pytest
 from meshhook import events
 from meshhook.errors import ConfigurationError
 from meshhook.events import CallFailed, CallRejected, CircuitChanged, Event, event_name
-from meshhook.observe.feed import Feed, Listener, Occurrence
+from meshhook.observe.feed import _MOST_KINDS, Feed, Listener, Occurrence
 from meshhook.observe.notable import NOTABLE
 from tests.forking import in_a_fork
 from tests.waiting import GIVE_UP, eventually
@@ -310,6 +310,21 @@ def test_what_is_known_of_repetitions_is_bounded(feed: Feed) -> None:
         events.emit(store_failed(str(number)))
     assert len(feed._repeats) <= 1_000
     assert len(feed.recent()) == 200
+
+
+def test_what_happens_often_does_not_push_out_what_is_rare(feed: Feed) -> None:
+    """Who has disabled a circuit is known for longer than that another one has opened."""
+    for number in range(30):
+        events.emit(events.RateChanged(policy="rate_limit", name=str(number), old="1/s", new="2/s"))
+    for number in range(500):
+        events.emit(store_failed(str(number)))
+    found = feed.recent()
+    assert names(found) == [
+        *(str(number) for number in range(20, 30)),
+        *(str(number) for number in range(310, 500)),
+    ]
+    assert [each.id for each in found] == sorted(each.id for each in found)
+    assert len(NOTABLE) <= _MOST_KINDS
 
 
 def test_limits_that_adapt_all_the_time_are_not_notable(feed: Feed) -> None:

@@ -114,8 +114,10 @@ class FleetReader:
 def notices_of(document: dict[str, Any]) -> list[str]:
     """Say which members of a fleet cannot be reached, and which are different."""
     missing = [f"{each['url']}: {each['error']}" for each in document["members"] if each["error"]]
+    # The same name as below, and one that can be asked and acted on.
+    urls = {each["id"]: each["url"] for each in document["members"] if each["reachable"]}
     return missing + [
-        f"{policy['policy']}/{policy['name']}: {each['why']}, on {each['id']}"
+        f"{policy['policy']}/{policy['name']}: {each['why']}, on {urls.get(each['id'], each['id'])}"
         for policy in document["policies"]
         for each in policy["outliers"]
     ]
