@@ -54,7 +54,7 @@ def _policy(text: str) -> tuple[str, str]:
 @servers.telling
 def run(options: argparse.Namespace) -> int:
     """Do it in each process, and show how the policy is then; return the worst of the codes."""
-    from meshhook.observe.remote import RemoteError
+    from meshhook.observe.remote.client import RemoteError
 
     path = "/".join(quote(each, safe="") for each in (*options.policy, options.action))
     body: dict[str, Any] = {} if options.seconds is None else {"seconds": options.seconds}
@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _told(document: Any) -> str:
     from meshhook.commands.words import seconds, spaced
-    from meshhook.observe.untrusted import instance_of, read_policy
+    from meshhook.observe.remote.untrusted import instance_of, read_policy
 
     policy = read_policy(document)
     until = f", for {seconds(policy.until)}" if policy.until is not None else ""

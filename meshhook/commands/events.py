@@ -15,8 +15,8 @@ from meshhook.commands import servers
 
 if TYPE_CHECKING:
     from meshhook.commands import Parsers
-    from meshhook.observe.remote import Remote
-    from meshhook.observe.untrusted import Happening
+    from meshhook.observe.remote.client import Remote
+    from meshhook.observe.remote.untrusted import Happening
 
 _PAUSES = (0.5, 1.0, 2.0, 5.0)
 _MOST_WAITING = 10_000
@@ -83,7 +83,7 @@ class _Told:
 
 
 def _told(url: str, instance: str, sent: Any) -> list[_Told]:
-    from meshhook.observe.untrusted import read_happenings
+    from meshhook.observe.remote.untrusted import read_happenings
 
     return [
         _Told(url, instance, read, each)
@@ -92,8 +92,8 @@ def _told(url: str, instance: str, sent: Any) -> list[_Told]:
 
 
 def _tell_recent(options: argparse.Namespace, remotes: list[Remote]) -> int:
-    from meshhook.observe.remote import RemoteError
-    from meshhook.observe.untrusted import instance_of
+    from meshhook.observe.remote.client import RemoteError
+    from meshhook.observe.remote.untrusted import instance_of
 
     code = servers.DONE
     found: list[_Told] = []
@@ -133,7 +133,7 @@ def _listen(
     options: argparse.Namespace, remote: Remote, brought: queue.Queue[_Told | str | int]
 ) -> None:
     """Bring what one server tells; come back when the link is lost, but not when sent away."""
-    from meshhook.observe.remote import RefusedError, RemoteError
+    from meshhook.observe.remote.client import RefusedError, RemoteError
 
     follower = _Follower(remote, f"/events{_kinds(options, '?')}")
     lost = 0
@@ -168,8 +168,8 @@ class _Follower:
 
     def follow(self) -> Iterator[_Told | str]:
         """Connect, and give the events, and notices of what was left out."""
-        from meshhook.observe.remote import parse
-        from meshhook.observe.untrusted import instance_of, whole
+        from meshhook.observe.remote.client import parse
+        from meshhook.observe.remote.untrusted import instance_of, whole
 
         for message in self._remote.stream(self._path):
             if message.event == "hello":

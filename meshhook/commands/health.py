@@ -10,7 +10,7 @@ from meshhook.commands import servers
 
 if TYPE_CHECKING:
     from meshhook.commands import Parsers
-    from meshhook.observe.remote import Remote
+    from meshhook.observe.remote.client import Remote
 
 NOT_READY = 1
 _SERVICE_UNAVAILABLE = 503
@@ -34,7 +34,7 @@ def add_to(commands: Parsers) -> None:
 @servers.telling
 def run(options: argparse.Namespace) -> int:
     """Ask all at the same time; return the worst of their codes."""
-    from meshhook.observe.asking import Asking
+    from meshhook.observe.remote.asking import Asking
 
     remotes = servers.remotes(options)
     found = Asking().all(
@@ -55,15 +55,15 @@ def run(options: argparse.Namespace) -> int:
 
 def _ask(remote: Remote) -> dict[str, Any]:
     """Ask one; what it says is ours from here on."""
-    from meshhook.observe.untrusted import read_health
+    from meshhook.observe.remote.untrusted import read_health
 
     said = remote.get("/health", allowed=(200, _SERVICE_UNAVAILABLE))
     return read_health(said)
 
 
 def _member(remote: Remote, answer: Any) -> dict[str, Any]:
-    from meshhook.observe.asking import NotInTimeError
-    from meshhook.observe.remote import RemoteError
+    from meshhook.observe.remote.asking import NotInTimeError
+    from meshhook.observe.remote.client import RemoteError
 
     member: dict[str, Any] = {
         "url": remote.url,

@@ -65,7 +65,7 @@ def write_json(options: argparse.Namespace) -> int:
 
 def _rows(options: argparse.Namespace) -> tuple[list[Row], int]:
     from meshhook.commands.live.rows import Rates, rows_of_fleet, rows_of_one
-    from meshhook.observe.untrusted import read_policies
+    from meshhook.observe.remote.untrusted import read_policies
 
     if len(options.urls) > 1:
         document = servers.fleet(options).read()

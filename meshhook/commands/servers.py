@@ -16,8 +16,8 @@ from meshhook.errors import ConfigurationError
 from meshhook.settings import duration
 
 if TYPE_CHECKING:
-    from meshhook.observe.fleet import Fleet
-    from meshhook.observe.remote import Remote, RemoteError
+    from meshhook.observe.fleet.fleet import Fleet
+    from meshhook.observe.remote.client import Remote, RemoteError
 
 DONE, REFUSED, MISUSED, UNREACHABLE = 0, 1, 2, 3
 """Codes to exit with: 3 also where the answer is none of ours."""
@@ -82,7 +82,7 @@ def seconds(text: str, *, least: float = _SHORTEST, most: float = _LONGEST) -> f
 
 
 def _url(text: str) -> str:
-    from meshhook.observe.address import Address
+    from meshhook.observe.remote.address import Address
 
     try:
         Address.of(text)
@@ -93,7 +93,7 @@ def _url(text: str) -> str:
 
 def remotes(options: argparse.Namespace) -> list[Remote]:
     """Make the servers that the arguments name."""
-    from meshhook.observe.remote import Remote
+    from meshhook.observe.remote.client import Remote
 
     token, header = _token(options), options.token_header
     urls = [*options.urls, *getattr(options, "also", ())]
@@ -102,7 +102,7 @@ def remotes(options: argparse.Namespace) -> list[Remote]:
 
 def fleet(options: argparse.Namespace) -> Fleet:
     """Make the fleet that the arguments name."""
-    from meshhook.observe.fleet import Fleet
+    from meshhook.observe.fleet.fleet import Fleet
 
     token, header = _token(options), options.token_header
     return Fleet(options.urls, options.timeout, token=token, header=header)
@@ -123,7 +123,7 @@ def telling(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Name
 
     @functools.wraps(run)
     def told(options: argparse.Namespace) -> int:
-        from meshhook.observe.remote import RemoteError
+        from meshhook.observe.remote.client import RemoteError
 
         # Names may have characters that this terminal knows nothing of.
         if hasattr(sys.stdout, "reconfigure"):
@@ -160,7 +160,7 @@ def in_words(remote: Remote, error: RemoteError) -> str:
 
 def code_of(error: RemoteError) -> int:
     """Return the code for a server that said no, or for one that did not answer as ours do."""
-    from meshhook.observe.remote import RefusedError
+    from meshhook.observe.remote.client import RefusedError
 
     return REFUSED if isinstance(error, RefusedError) and error.said else UNREACHABLE
 

@@ -6,7 +6,7 @@ import time
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-from meshhook.observe.untrusted import Happening
+from meshhook.observe.remote.untrusted import Happening
 from meshhook.wording import short
 
 NOTHING = "-"

@@ -19,10 +19,10 @@ from meshhook.commands.live.drawing import draw
 from meshhook.commands.live.reading import Picture, line_of, notices_of
 from meshhook.commands.live.rows import Rates, rows_of_fleet, rows_of_one
 from meshhook.health import Status
-from meshhook.observe.counters import counters
-from meshhook.observe.merging import Answered, Line, merge
-from meshhook.observe.remote import RemoteError
-from meshhook.observe.untrusted import Told, read_happenings, read_policies
+from meshhook.observe.fleet.counters import counters
+from meshhook.observe.fleet.merging import Answered, Line, merge
+from meshhook.observe.remote.client import RemoteError
+from meshhook.observe.remote.untrusted import Told, read_happenings, read_policies
 from tests.observe.canned import happening, policies, policy
 
 PAGES = {

@@ -84,4 +84,4 @@ def test_a_program_imports_nothing_of_it() -> None:
     """Neither commands nor the observers nor what they need."""
     modules = loaded("from meshhook import *")
     assert not [each for each in modules if each.startswith(("meshhook.commands", "meshhook.cli"))]
-    assert "meshhook.observe.fleet" not in modules
+    assert "meshhook.observe.fleet.fleet" not in modules

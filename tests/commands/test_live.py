@@ -19,10 +19,10 @@ from meshhook.commands.live.reading import FleetReader, OneReader, Picture, Poll
 from meshhook.commands.live.rows import Rates, Row, rows_of_fleet, rows_of_one
 from meshhook.commands.words import count, percent, rate, seconds, width
 from meshhook.health import Status
-from meshhook.observe.counters import counters
-from meshhook.observe.fleet import Fleet
-from meshhook.observe.remote import Remote, RemoteError
-from meshhook.observe.untrusted import Seen, read_policy
+from meshhook.observe.fleet.counters import counters
+from meshhook.observe.fleet.fleet import Fleet
+from meshhook.observe.remote.client import Remote, RemoteError
+from meshhook.observe.remote.untrusted import Seen, read_policy
 from tests.commands.terminal import columns
 from tests.observe.canned import canned, happening, http, policies, policy
 from tests.servers import free_port

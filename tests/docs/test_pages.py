@@ -16,8 +16,7 @@ import meshhook as mh
 from meshhook.budgets import RetryBudgetStats
 from meshhook.composition.lint import RULES
 from meshhook.composition.resilient import PLACES
-from meshhook.observe.fleet import Fleet
-from meshhook.observe.fleet_folder import FleetFolder
+from meshhook.observe.fleet import Fleet, FleetFolder
 from meshhook.observe.logging import log_events
 from meshhook.observe.opentelemetry import instrument
 from meshhook.observe.prometheus import PrometheusCollector, exposition, start_multiprocess

@@ -16,7 +16,7 @@ import httpx
 from fastapi import FastAPI, HTTPException
 
 import meshhook as mh
-from meshhook.observe.fleet_folder import FleetFolder
+from meshhook.observe.fleet import FleetFolder
 from meshhook.observe.logging import log_events
 from meshhook.observe.web.exchange import Request
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from meshhook.observe.asking import Asking, NotInTimeError
+from meshhook.observe.remote.asking import Asking, NotInTimeError
 from tests.waiting import eventually
 
 

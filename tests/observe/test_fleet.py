@@ -20,9 +20,9 @@ import pytest
 import meshhook as mh
 import meshhook.policies
 from meshhook.budgets import RetryBudgetStats
-from meshhook.observe.counters import COUNTERS
-from meshhook.observe.fleet import Fleet
-from meshhook.observe.remote import Remote
+from meshhook.observe.fleet.counters import COUNTERS
+from meshhook.observe.fleet.fleet import Fleet
+from meshhook.observe.remote.client import Remote
 from meshhook.stats import Stats
 from tests.commands.services import service
 from tests.observe.canned import Canned, canned, http, policies, policy
@@ -462,7 +462,7 @@ def test_an_error_of_our_own_is_one_of_that_member(monkeypatch: pytest.MonkeyPat
     def get(self: Any, path: str) -> None:
         raise LookupError(SECRET)
 
-    monkeypatch.setattr("meshhook.observe.remote.Remote.get", get)
+    monkeypatch.setattr("meshhook.observe.remote.client.Remote.get", get)
     document = Fleet(["http://a"]).read()
     assert document["members"][0]["error"] == "could not be asked: LookupError"
 

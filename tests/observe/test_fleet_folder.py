@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 import meshhook as mh
-from meshhook.observe.fleet_folder import FleetFolder
+from meshhook.observe.fleet import FleetFolder
 from tests.forking import in_a_fork
 
 MEMBER = """
 import sys
-from meshhook.observe.fleet_folder import FleetFolder
+from meshhook.observe.fleet import FleetFolder
 FleetFolder(sys.argv[1]).announce(sys.argv[2])
 print("announced", flush=True)
 sys.stdin.read()

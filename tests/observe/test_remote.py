@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 import meshhook as mh
-from meshhook.observe import remote as module
-from meshhook.observe.address import Address
-from meshhook.observe.remote import RefusedError, Remote, RemoteError, parse
+from meshhook.observe.remote import client as module
+from meshhook.observe.remote.address import Address
+from meshhook.observe.remote.client import RefusedError, Remote, RemoteError, parse
 from tests.observe.canned import Canned, canned, http, stream
 from tests.servers import free_port
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshhook.observe import server_sent
-from meshhook.observe.server_sent import Message, Parser, TooLongError
+from meshhook.observe.remote import server_sent
+from meshhook.observe.remote.server_sent import Message, Parser, TooLongError
 
 STREAM = (
     "\ufeff: a comment\r\n"

@@ -15,8 +15,7 @@ from meshhook.events import CircuitChanged, Event, Subscription
 from meshhook.health import Health, Status
 from meshhook.observe.control import Control
 from meshhook.observe.feed import Feed, Listener, Occurrence
-from meshhook.observe.fleet import Fleet
-from meshhook.observe.fleet_folder import Announcement, FleetFolder
+from meshhook.observe.fleet import Announcement, Fleet, FleetFolder
 from meshhook.observe.logging import log_events
 from meshhook.observe.multiprocess import Writer
 from meshhook.observe.opentelemetry import Instrumentation, instrument

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from meshhook.observe.server_sent import Parser
+from meshhook.observe.remote.server_sent import Parser
 from tests.servers import free_port
 from tests.web.carriers import Reply
 

@@ -279,7 +279,7 @@ def test_a_fleet_is_asked_once_for_all(carry: Any, monkeypatch: pytest.MonkeyPat
     """Many dashboards are no burden for its members."""
     asked: list[int] = []
     monkeypatch.setattr(
-        "meshhook.observe.fleet.Fleet.read", lambda self: asked.append(1) or {"members": []}
+        "meshhook.observe.fleet.fleet.Fleet.read", lambda self: asked.append(1) or {"members": []}
     )
     app = carry(fleet=["http://127.0.0.1:9"])
     assert [app.ask("GET", "/fleet").status for _ in range(5)] == [200] * 5

@@ -11,7 +11,7 @@ import pytest
 
 import meshhook as mh
 from meshhook.events import CallFailed, CallRejected, CircuitChanged, LeaseLost
-from meshhook.observe.server_sent import Parser
+from meshhook.observe.remote.server_sent import Parser
 from meshhook.observe.web import stopping
 from meshhook.observe.web.audience import Audience
 from meshhook.observe.web.conversation import BATCH_EVERY, HEARTBEAT, LOOK_UP, MOST, Conversation

@@ -11,11 +11,11 @@ from typing import Any, Protocol
 from meshhook.commands.live.rows import Rates, Row, rows_of_fleet, rows_of_one
 from meshhook.commands.words import told
 from meshhook.health import Status
-from meshhook.observe.asking import Asking
-from meshhook.observe.counters import counters
-from meshhook.observe.fleet import Fleet
-from meshhook.observe.remote import Remote, RemoteError
-from meshhook.observe.untrusted import Happening, read_happenings, read_policies
+from meshhook.observe.fleet.counters import counters
+from meshhook.observe.fleet.fleet import Fleet
+from meshhook.observe.remote.asking import Asking
+from meshhook.observe.remote.client import Remote, RemoteError
+from meshhook.observe.remote.untrusted import Happening, read_happenings, read_policies
 
 _RECENT = "/events?recent=1"
 

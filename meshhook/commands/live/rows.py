@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from meshhook.commands.words import seconds, spaced
 from meshhook.health import Status
-from meshhook.observe.counters import (
+from meshhook.observe.fleet.counters import (
     counters,
     failed,
     failure_share,
@@ -20,7 +20,7 @@ from meshhook.observe.counters import (
     share,
     slow_share,
 )
-from meshhook.observe.untrusted import Seen, number, text, whole
+from meshhook.observe.remote.untrusted import Seen, number, text, whole
 
 At: TypeAlias = tuple[str, str]
 Numbers: TypeAlias = dict[str, int]
@@ -111,7 +111,7 @@ def _row_of_one(seen: Seen, rates: Rates) -> Row:
 
 
 def rows_of_fleet(document: dict[str, Any], rates: Rates) -> list[Row]:
-    """Make the rows of a fleet, as :meth:`meshhook.observe.fleet.Fleet.read` tells of it."""
+    """Make the rows of a fleet, as :meth:`meshhook.observe.fleet.fleet.Fleet.read` tells of it."""
     reachable = len(document["members"]) - document["unreachable"]
     return [_row_of_many(each, reachable, rates) for each in document["policies"]]
 

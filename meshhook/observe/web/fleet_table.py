@@ -45,6 +45,6 @@ def fleet_table(fleet: Any) -> FleetTable | None:
         raise ConfigurationError("fleet must be a list of URLs, got one piece of text")
     if isinstance(fleet, (list, tuple, set, frozenset)) and not fleet:
         return None
-    from meshhook.observe.fleet import Fleet
+    from meshhook.observe.fleet.fleet import Fleet
 
     return FleetTable(fleet if isinstance(fleet, Fleet) else Fleet(fleet))

@@ -18,9 +18,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from meshhook.observe import server_sent
-from meshhook.observe.address import Address, token_headers
-from meshhook.observe.shown import clean
+from meshhook.observe.remote import server_sent
+from meshhook.observe.remote.address import Address, token_headers
+from meshhook.observe.remote.shown import clean
 
 MOST_BYTES = 8 << 20
 """Of an answer: more than ten thousand policies have to say."""

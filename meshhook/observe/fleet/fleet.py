@@ -9,11 +9,11 @@ from typing import Any, Protocol
 
 from meshhook.errors import ConfigurationError
 from meshhook.events import logger
-from meshhook.observe.address import token_headers
-from meshhook.observe.asking import Asking, NotInTimeError
-from meshhook.observe.merging import Answered, Line, merge
-from meshhook.observe.remote import Remote
-from meshhook.observe.untrusted import read_policies
+from meshhook.observe.fleet.merging import Answered, Line, merge
+from meshhook.observe.remote.address import token_headers
+from meshhook.observe.remote.asking import Asking, NotInTimeError
+from meshhook.observe.remote.client import Remote
+from meshhook.observe.remote.untrusted import read_policies
 from meshhook.settings import Duration, duration
 
 MOST_MEMBERS = 1_000

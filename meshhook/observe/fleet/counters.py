@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from meshhook.observe.untrusted import Seen, number, part, whole
+from meshhook.observe.remote.untrusted import Seen, number, part, whole
 
 COUNTERS: Final[dict[str, tuple[str, ...]]] = {
     "bulkhead": ("admitted", "waited", "rejected", "abandoned", "evicted"),

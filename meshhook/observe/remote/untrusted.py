@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from meshhook.health import Status
-from meshhook.observe.remote import RemoteError
-from meshhook.observe.shown import clean
+from meshhook.observe.remote.client import RemoteError
+from meshhook.observe.remote.shown import clean
 
 _LARGEST = 1 << 63
 _LAST_MOMENT = 253_402_300_800 - 2 * 86_400

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from meshhook.health import Status
-from meshhook.observe.asking import NotInTimeError
-from meshhook.observe.counters import counters, failure_share, passed, quantile
-from meshhook.observe.remote import RemoteError
-from meshhook.observe.untrusted import Seen, Told
+from meshhook.observe.fleet.counters import counters, failure_share, passed, quantile
+from meshhook.observe.remote.asking import NotInTimeError
+from meshhook.observe.remote.client import RemoteError
+from meshhook.observe.remote.untrusted import Seen, Told
 from meshhook.wording import short
 
 _FEWEST_MEMBERS = 3
