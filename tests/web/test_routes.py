@@ -97,7 +97,7 @@ def test_liveness_says_that_the_process_answers(carry: Any, breaker: mh.CircuitB
 
 
 def test_readiness_goes_by_critical_policies(carry: Any, breaker: mh.CircuitBreaker) -> None:
-    """503 while one of them fails, with its name."""
+    """503 while one of them fails, with its name; what else fails is none of its business."""
     mh.circuit_breaker("mail").force_open()
     app = carry()
     reply = app.ask("GET", "/health/ready")
@@ -105,12 +105,12 @@ def test_readiness_goes_by_critical_policies(carry: Any, breaker: mh.CircuitBrea
     assert reply.json == {
         "status": "failing",
         "ready": True,
-        "failing": ["circuit_breaker/mail"],
+        "failing": [],
     }
     breaker.force_open()
     reply = app.ask("GET", "/health/ready")
     assert (reply.status, reply.json["ready"]) == (503, False)
-    assert "circuit_breaker/payments" in reply.json["failing"]
+    assert reply.json["failing"] == ["circuit_breaker/payments"]
 
 
 def test_health_in_detail(carry: Any, breaker: mh.CircuitBreaker) -> None:
