@@ -560,7 +560,7 @@ def test_a_storm_of_calls_while_somebody_reads(registry: mh.Registry) -> None:
     snapshots = Snapshots(registry, interval=0)
 
     def strike(thread: int) -> None:
-        for number in range(250):
+        for number in range(100):
             attempt(call, thread * 1_000 + number % 100)
 
     def look() -> None:
@@ -588,7 +588,7 @@ def test_a_storm_of_calls_while_somebody_reads(registry: mh.Registry) -> None:
     assert not failed
     snapshots._good_until = -math.inf
     told = {each["policy"]: each["stats"] for each in snapshots.policies()}
-    assert told["circuit_breaker"]["calls"] == 1_000
+    assert told["circuit_breaker"]["calls"] == 400
 
 
 def test_a_forked_child_reads_on_its_own(slow: Slow, registry: mh.Registry) -> None:
