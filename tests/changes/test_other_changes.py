@@ -25,6 +25,7 @@ from meshhook.rules.throttling import Throttling
 from meshhook.testing import no_wait
 from tests.changes.changing import settings
 from tests.colours import Colour
+from tests.waiting import GIVE_UP
 
 
 class TestTimeout:
@@ -54,16 +55,19 @@ class TestTimeout:
     def test_a_call_that_runs_out_of_time_tells_of_its_own_limit(self, registry: Any) -> None:
         """And not of one that an outer deadline had left of another."""
         limit = mh.timeout(0.02, mode="thread", name="slow")
-        changed = threading.Event()
+        changed, over = threading.Event(), threading.Event()
 
         @limit
         def fn() -> None:
             limit.apply(settings(mh.timeout, 60, mode="thread"))
             changed.set()
-            time.sleep(0.06)
+            over.wait(GIVE_UP)
 
-        with pytest.raises(mh.TimeoutError, match=r"did not end within 0.02 s; it") as caught:
-            fn()
+        try:
+            with pytest.raises(mh.TimeoutError, match=r"did not end within 0.02 s; it") as caught:
+                fn()
+        finally:
+            over.set()
         assert changed.is_set()
         assert caught.value.timeout == 0.02
 
