@@ -132,7 +132,7 @@ class Gate:
 def denied(request: Request) -> Answer:
     """Answer to somebody whom ``authorize`` did not let in."""
     if "authorization" in request.headers:
-        return refused(403, "not allowed")
+        return refused(403, "authorize= did not accept this Authorization")
     challenge = ("WWW-Authenticate", 'Bearer realm="meshhook"')
     return refused(401, "who asks? authorize= lets nobody in without a name", challenge)
 
