@@ -2,6 +2,8 @@
 
 Nothing is ever downloaded. Where there is none the tests are skipped and say so; under CI=true they
 fail, for there it is a mistake.
+
+A page does nothing at once: what it shows is checked with `expect`, which waits for it.
 """
 
 from __future__ import annotations
@@ -14,6 +16,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from playwright.sync_api import expect, sync_playwright
+
+__all__ = ["Tab", "chromium", "chromium_or_skip", "expect", "find_chromium"]
+
+PATIENCE = 20_000
+expect.set_options(timeout=PATIENCE)
 
 VARIABLE = "MESHHOOK_CHROMIUM"
 NAMES = ("/usr/bin/chromium", "chromium", "chromium-browser", "google-chrome")
@@ -53,8 +61,7 @@ def chromium_or_skip() -> str:
 def chromium() -> Iterator[Any]:
     """Run a browser. While it is there, its thread has an event loop that runs."""
     path = chromium_or_skip()
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
+    with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
         try:
             yield browser
@@ -81,7 +88,7 @@ class Tab:
             reduced_motion="reduce" if still else "no-preference",
         )
         self.page = self._context.new_page()
-        self.page.set_default_timeout(20_000)
+        self.page.set_default_timeout(PATIENCE)
         self.page.on("pageerror", lambda error: self.problems.append(f"error: {error}"))
         self.page.on("console", self._hear)
         self.page.on("dialog", self._refuse)

@@ -15,9 +15,9 @@ from typing import Any, Self
 
 import pytest
 
-from tests.browser import Tab, chromium, chromium_or_skip
+from tests.browser import Tab, chromium, chromium_or_skip, expect
 from tests.servers import free_port
-from tests.waiting import eventually, real_time
+from tests.waiting import eventually
 from tests.web.shop import OPERATOR, TOKEN
 
 ROOT = Path(__file__).parents[2]
@@ -137,13 +137,13 @@ def test_a_circuit_that_opens_is_seen_within_a_second(own: Shop, visit: Callable
     opened = own.tell("break", "payments")
     seen = page.evaluate("() => window.seen")
     assert seen - opened < 1.0
-    assert "Open" in payments.inner_text()
-    assert "tries again in" in payments.inner_text()
-    assert page.locator("#ready").inner_text() == "not ready"
-    entry = page.locator("#entries .entry", has_text="payments").first
-    assert "closed → open, 5 failures in a row" in entry.inner_text()
-    assert page.title().startswith("1 failing")
-    assert eventually(lambda: "open" in page.locator("#announcer").inner_text(), 5)
+    expect(payments).to_contain_text("Open")
+    expect(payments).to_contain_text("tries again in")
+    expect(page.locator("#ready")).to_have_text("not ready")
+    entries = page.locator("#entries .entry", has_text="payments")
+    expect(entries.filter(has_text="closed → open, 5 failures in a row")).to_have_count(1)
+    expect(page).to_have_title(re.compile("^1 failing"))
+    expect(page.locator("#announcer")).to_contain_text("open")
 
 
 def test_an_operator_acts(own: Shop, visit: Callable[..., Tab]) -> None:
@@ -153,21 +153,23 @@ def test_an_operator_acts(own: Shop, visit: Callable[..., Tab]) -> None:
     tile(page, "stock").click()
     drawer = page.locator("#drawer")
     drawer.locator("[data-action=force_open]").click()
-    assert "Every call is refused" in drawer.inner_text()
+    expect(drawer).to_contain_text("Every call is refused")
     drawer.locator("#seconds").fill("90")
     drawer.locator(".confirm").click()
     drawer.locator(".result[data-tone=bad]").wait_for()
-    assert "Refused" in drawer.locator(".result").inner_text()
+    expect(drawer.locator(".result")).to_contain_text("Refused")
     assert own.tell("state", "stock") == "closed"
 
     page.locator("#token").fill(TOKEN)
     drawer.locator(".confirm").click()
     drawer.locator(".result", has_text="Done at").wait_for()
     shown = page.locator("#instance").inner_text()
-    assert f" on {shown}: force open" in drawer.locator(".result").inner_text()
+    expect(drawer.locator(".result")).to_contain_text(f" on {shown}: force open")
     assert own.tell("state", "stock") == "forced_open"
-    tile(page, "stock").filter(has_text="Forced open").wait_for()
-    assert re.search(r"forced open for 1 min (2\d|30) s more", tile(page, "stock").inner_text())
+    expect(tile(page, "stock")).to_contain_text("Forced open")
+    expect(tile(page, "stock")).to_contain_text(
+        re.compile(r"forced open for 1 min (2\d|30) s more")
+    )
     page.locator("#entries .entry", has_text=f"force open for 1 min 30 s by {OPERATOR}").wait_for()
 
     drawer.locator("[data-action=reset]").click()
@@ -184,7 +186,7 @@ def test_a_circuit_is_isolated_for_seconds(own: Shop, visit: Callable[..., Tab])
     page = tab.page
     tile(page, "search").click()
     page.locator("#drawer [data-action=isolate]").click()
-    page.locator("#seconds").fill("2")
+    page.locator("#seconds").fill("4")
     page.locator("#drawer .confirm").click()
     page.locator("#token").fill(TOKEN)
     page.locator("#drawer .confirm").click()
@@ -215,25 +217,25 @@ def test_where_nobody_may_act_the_page_says_why(own: Shop, visit: Callable[..., 
     page = visit(own.serve("closed")).page
     tile(page, "stock").click()
     actions = page.locator("#drawer .buttons button")
-    assert actions.count() == 5
-    assert all(each.is_disabled() for each in actions.all())
+    expect(actions).to_have_count(5)
+    for action in actions.all():
+        expect(action).to_be_disabled()
     why = page.locator(f"#{actions.first.get_attribute('aria-describedby')}")
-    assert "authorize=" in why.inner_text()
+    expect(why).to_contain_text("authorize=")
 
 
 @pytest.mark.fault
 def test_a_lost_link_is_told_and_found_again(own: Shop, visit: Callable[..., Tab]) -> None:
     """How old the numbers are stands there until the service is back on its port."""
     page = visit(own.serve()).page
-    assert not page.locator("#lost").is_visible()
+    expect(page.locator("#lost")).to_be_hidden()
     own.tell("close")
-    page.locator("#lost").wait_for()
-    assert "link to the service is lost" in page.locator("#lost").inner_text()
-    assert page.locator("#link").inner_text() == "link lost"
-    assert eventually(lambda: re.search(r"is [3-9] s old", page.locator("#lost-age").inner_text()))
+    expect(page.locator("#lost")).to_contain_text("link to the service is lost")
+    expect(page.locator("#link")).to_have_text("link lost")
+    expect(page.locator("#lost-age")).to_contain_text(re.compile(r"is [3-9] s old"))
     own.serve()
     page.wait_for_selector("body[data-link=live]")
-    assert not page.locator("#lost").is_visible()
+    expect(page.locator("#lost")).to_be_hidden()
     opened = own.tell("break", "payments")
     page.locator(".tile[data-status=failing]", has_text="payments").first.wait_for()
     assert time.time() - opened < 5
@@ -250,10 +252,10 @@ def test_a_service_that_says_nothing_is_noticed(
     page.add_init_script(f"window.told = {json.dumps(quiet)}; {_MUTE}")
     page.goto(shared.url)
     page.wait_for_selector("body[data-link=live]")
-    began = real_time()
     page.wait_for_selector("body[data-link=quiet]")
-    assert 2.5 < real_time() - began < 6
-    assert "No news from the service" in page.locator("#lost").inner_text()
+    live, quiet_at = page.evaluate("[window.became.live, window.became.quiet]")
+    assert 2500 < quiet_at - live < 6000
+    expect(page.locator("#lost")).to_contain_text("No news from the service")
     tab.close()
     assert tab.problems == []
 
@@ -267,6 +269,10 @@ window.EventSource = class extends EventTarget {
     }
     close() {}
 };
+window.became = {};
+new MutationObserver(() => {
+    window.became[document.body.dataset.link] ??= performance.now();
+}).observe(document, { subtree: true, attributeFilter: ["data-link"] });
 """
 
 
@@ -290,7 +296,7 @@ def test_a_restarted_service_is_another_one(own: Shop, visit: Callable[..., Tab]
         other.port = own.port
         other.serve()
         page.locator("#entries .entry", has_text="started anew").wait_for()
-        assert tile(page, "payments").count() == 1
+        expect(tile(page, "payments")).to_have_count(1)
 
 
 def test_policies_are_filtered_and_sorted(shared: Shop, visit: Callable[..., Tab]) -> None:
@@ -329,7 +335,7 @@ def test_trouble_comes_first(own: Shop, visit: Callable[..., Tab]) -> None:
     """What fails is the first tile."""
     page = visit(own.serve()).page
     own.tell("break", "search")
-    assert eventually(lambda: page.locator(".tile .name").first.inner_text() == "search", 5)
+    expect(page.locator(".tile .name").first).to_have_text("search")
 
 
 def test_everything_is_reached_by_keyboard(own: Shop, visit: Callable[..., Tab]) -> None:
@@ -358,7 +364,7 @@ def test_everything_is_reached_by_keyboard(own: Shop, visit: Callable[..., Tab])
     assert page.evaluate(f"{focused}.id") == "drawer"
     key = page.evaluate("document.querySelector('#grid .tile[tabindex=\"0\"]').key")
     page.keyboard.press("Escape")
-    assert page.locator("#drawer").is_hidden()
+    expect(page.locator("#drawer")).to_be_hidden()
     assert page.evaluate(f"{focused}.key") == key
 
 
@@ -376,7 +382,9 @@ def test_names_are_text(own: Shop, visit: Callable[..., Tab]) -> None:
     for name in HOSTILE:
         # Opened, acted on and closed: a name is part of an address, too.
         page.locator("#text").fill(name.lower().strip()[:60])
-        page.locator(".tile").first.click()
+        expect(names).to_have_text([name])
+        page.locator(".tile").click()
+        expect(page.locator("#drawer-name")).to_have_text(name)
         assert page.locator("#drawer-name").evaluate("(e) => e.textContent") == name
         page.locator("#drawer [data-action=reset]").click()
         if page.locator("#token").is_visible():
@@ -395,12 +403,16 @@ def test_names_are_text(own: Shop, visit: Callable[..., Tab]) -> None:
 def test_a_phone_needs_no_sideways_scrolling(shared: Shop, visit: Callable[..., Tab]) -> None:
     """At 360 pixels each view fits, and what is tapped is large enough."""
     page = visit(shared, width=360, height=740).page
-    for view in ("#/", "#/timeline", "#/policy/circuit_breaker/payments"):
+    for view, shown in [
+        ("#/timeline", "body[data-view=timeline]"),
+        ("#/", "body[data-view=policies]"),
+        ("#/policy/circuit_breaker/payments", "#drawer:not([hidden])"),
+    ]:
         page.evaluate(f"location.hash = '{view}'")
+        page.wait_for_selector(shown)
         page.wait_for_timeout(200)
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    page.wait_for_selector("#drawer:not([hidden])")
-    assert page.locator("#drawer").bounding_box()["width"] == 360
+    assert page.locator("#drawer").bounding_box()["width"] == pytest.approx(360)
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])
@@ -548,7 +560,7 @@ def test_all_events_are_folded_and_dropped_ones_told(own: Shop, visit: Callable[
     page.locator("#entries .entry", has_text="call rejected").first.wait_for()
     page.locator("#entries .entry", has_text="more events of").first.wait_for()
     page.locator("#dropped").wait_for()
-    assert re.search(r"[\d.,k]+ events dropped", page.locator("#dropped").inner_text())
+    expect(page.locator("#dropped")).to_contain_text(re.compile(r"[\d.,k]+ events dropped"))
     assert page.locator("#entries .entry").count() <= 200
 
 
@@ -567,14 +579,20 @@ def test_200_policies_and_1000_events_a_second_are_smooth(
     runs = []
     for _ in range(5):
         runs.append(_measure(browser, page))
-        if runs[-1]["p95"] < 34 and runs[-1]["longest"] < 100:
+        if _is_smooth(runs[-1]):
             break
     # What else a machine does makes frames late, too, but costs the page itself nothing.
     assert max(each["longest_cpu"] for each in runs) < 100, runs
     assert min(each["busy"] for each in runs) < 0.4, runs
-    if os.getloadavg()[0] < 2 * (os.cpu_count() or 1):
-        assert runs[-1]["p95"] < 34, runs
-        assert runs[-1]["longest"] < 100, runs
+    if not _is_smooth(runs[-1]):
+        # A page with nothing on it tells whether it is the machine.
+        page.goto("about:blank")
+        empty = _measure(browser, page)
+        assert not _is_smooth(empty), (runs, empty)
+
+
+def _is_smooth(run: dict[str, float]) -> bool:
+    return run["p95"] < 34 and run["longest"] < 100
 
 
 SECONDS = 4.0
@@ -640,7 +658,7 @@ def test_10000_policies_do_not_kill_the_page(own: Shop, visit: Callable[..., Tab
     own.tell("storm", "10000", "100")
     page = visit(own.serve()).page
     page.locator("#more", has_text="500 of 10.0k").wait_for()
-    assert page.locator(".tile").count() == 500
+    expect(page.locator(".tile")).to_have_count(500)
     page.locator("#more button").click()
     page.locator("#more", has_text="1,000 of 10.0k").wait_for()
     page.locator("#text").fill("storm.09999")
@@ -653,11 +671,11 @@ def test_a_fleet_is_one_table(own: Shop, shared: Shop, visit: Callable[..., Tab]
     own.serve("open", shared.url, gone)
     own.tell("break", "payments")
     page = visit(own, "/#/fleet", ready="#fleet tbody tr").page
-    assert page.locator("#fleet-link").is_visible()
+    expect(page.locator("#fleet-link")).to_be_visible()
     page.locator(".member[data-status=gone]", has_text="Not reachable: refused").wait_for()
-    assert "cannot be reached" in page.locator("#fleet .notice").inner_text()
+    expect(page.locator("#fleet .notice")).to_contain_text("cannot be reached")
     row = page.locator("#fleet tbody tr", has_text="payments").filter(has_text="circuit breaker")
-    assert row.count() == 1
+    expect(row).to_have_count(1)
     assert page.evaluate("document.documentElement.scrollWidth") <= 1440
 
 
