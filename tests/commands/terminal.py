@@ -24,12 +24,14 @@ from tests.waiting import GIVE_UP, real_time
 ROOT = Path(__file__).parents[2]
 PATH = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
 COMMAND = [sys.executable, "-m", "meshhook"]
-_IN_TERMINAL = """import fcntl, sys, termios
+_IN_TERMINAL = """import fcntl, signal, sys, termios
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 from meshhook.cli import main
 fcntl.ioctl(1, termios.TIOCSCTTY, 0)
 sys.exit(main())
 """
-"""The terminal is the one of the session, so that Ctrl-C and Ctrl-Z in it are signals."""
+"""As a shell starts it, even where the tests run under nohup, which it would inherit. The terminal
+is the one of the session, so that Ctrl-C and Ctrl-Z in it are signals."""
 
 _SEQUENCE = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|[()][A-Z0-9]|[=>78])")
 _HOME, _SHOW, _HIDE = "\x1b[H", "\x1b[?25h", "\x1b[?25l"

@@ -345,7 +345,6 @@ def ticking(frozen: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "sleep", frozen.tick)
 
 
-@pytest.mark.usefixtures("ticking")
 def test_a_policy_that_cannot_be_read_hides_no_other(
     registry: Registry, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -364,6 +363,7 @@ def test_a_policy_that_cannot_be_read_hides_no_other(
     assert odd.name == "odd"
 
 
+@pytest.mark.usefixtures("ticking")
 def test_durations_fall_into_buckets(registry: Registry) -> None:
     """Each end has all that took no longer; the sum is within 10 %."""
     found = durations(registry, 0.02, 0.02, 0.3, 0.3, 0.3, 7.0, 100.0, buckets=(0.1, 1, 10))
