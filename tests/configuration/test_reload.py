@@ -233,7 +233,7 @@ def test_policies_that_are_made_meanwhile_get_what_is_new(registry: mh.Registry)
 
     def make(number: int) -> None:
         try:
-            for turn in range(300):
+            for turn in range(100):
                 time.sleep(0)
                 made.append(mh.timeout(9, name=f"{number}-{turn}"))
                 made.append(mh.timeout(9)(lambda: None).policies[0])
@@ -253,7 +253,7 @@ def test_policies_that_are_made_meanwhile_get_what_is_new(registry: mh.Registry)
     for thread in threads:
         thread.join()
     assert not errors
-    assert len(made) == 4 * 300 * 2
+    assert len(made) == 4 * 100 * 2
     assert seconds > 2
     assert {policy.settings.seconds for policy in made} == {float(seconds)}
 

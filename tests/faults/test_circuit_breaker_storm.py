@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import sys
 import threading
@@ -249,6 +250,7 @@ def test_successes_are_never_lost_across_transitions(path: str, eager_switching:
     fn = breaker(lambda: 0)
     stop = threading.Event()
     readings: list[int] = []
+    called = [0] * 4
 
     def flip() -> None:
         while not stop.is_set():
@@ -258,12 +260,18 @@ def test_successes_are_never_lost_across_transitions(path: str, eager_switching:
     def read() -> None:
         while not stop.is_set():
             readings.append(breaker.stats().successes)
+            time.sleep(0.00005)  # without a break nobody else would get the lock
+
+    def call(caller: int) -> None:
+        while called[caller] < 5_000 or len(readings) < 300:
+            fn()
+            called[caller] += 1
 
     others = start_all([flip, read])
-    for each in start_all([lambda: [fn() for _ in range(5_000)] and None] * 4):
+    for each in start_all([functools.partial(call, caller) for caller in range(4)]):
         each.join()
     stop.set()
     for each in others:
         each.join()
-    assert breaker.stats().successes == 20_000
+    assert breaker.stats().successes == sum(called)
     assert readings == sorted(readings)
