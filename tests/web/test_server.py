@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import http.client
 import logging
@@ -327,6 +328,36 @@ def test_a_forked_child_has_no_server(server: Server) -> None:
     server.close()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", server.port))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_child_lets_go_of_a_port_whose_server_nobody_keeps(
+    registry: mh.Registry,
+) -> None:
+    """It is the thread that has the port, and not who has called serve."""
+    port = mh.serve(0).port
+    gc.collect()
+    try:
+        assert listeners(port) == 1
+        assert in_a_fork(lambda: listeners(port) == 0) == 0
+        assert ask(port, "GET", "/health/live").status == 200
+    finally:
+        (server,) = [each for each in gc.get_objects() if is_server(each, port)]
+        server.close()
+
+
+def is_server(found: object, port: int) -> bool:
+    """Tell whether it is the server that has a port."""
+    return type(found) is Server and found.port == port
+
+
+def listeners(port: int) -> int:
+    """Return how many sockets of this process have a port."""
+    found = 0
+    for number in range(256):
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(number)) as each:
+            found += each.getsockname()[1:2] == (port,)
+    return found
 
 
 def test_nothing_is_left_of_a_server(registry: mh.Registry) -> None:

@@ -30,14 +30,13 @@ class Server:
         self._http = http
         self._application = application
         self._is_closed = False
-        self._thread = threading.Thread(
-            target=http.serve_forever,
-            kwargs={"poll_interval": 0.05},
-            name="meshhook-serve",
-            daemon=True,
-        )
-        self._thread.start()
+        # It holds this object, so forked children let go of the port of a server nobody keeps.
+        self._thread = threading.Thread(target=self._serve, name="meshhook-serve", daemon=True)
         forks.enrol(self)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        self._http.serve_forever(poll_interval=0.05)
 
     @property
     def port(self) -> int:
