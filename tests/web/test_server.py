@@ -371,6 +371,21 @@ def test_nothing_is_left_of_a_server(registry: mh.Registry) -> None:
     assert not mh.events.wanted(mh.events.CircuitChanged)
 
 
+def test_no_thread_for_a_server(registry: mh.Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is left of the attempt: the port is free, and nobody listens to events."""
+    ports: list[int] = []
+
+    def fail(self: threading.Thread) -> None:
+        ports.append(self._target.__self__.port)  # type: ignore[attr-defined]
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    with pytest.raises(RuntimeError, match="new thread"):
+        mh.serve(0)
+    assert listeners(ports[0]) == 0
+    assert not mh.events.wanted(mh.events.CircuitChanged)
+
+
 def test_an_interrupt_while_serving() -> None:
     """Ctrl-C ends a program that serves, as any other."""
     program = (

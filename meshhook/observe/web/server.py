@@ -33,7 +33,12 @@ class Server:
         # It holds this object, so forked children let go of the port of a server nobody keeps.
         self._thread = threading.Thread(target=self._serve, name="meshhook-serve", daemon=True)
         forks.enrol(self)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:  # there are too many
+            http.server_close()
+            application.close()
+            raise
 
     def _serve(self) -> None:
         self._http.serve_forever(poll_interval=0.05)
