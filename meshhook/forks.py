@@ -6,6 +6,7 @@ another thread may hold at that moment enrols here, and is asked to make them an
 
 from __future__ import annotations
 
+import contextlib
 import os
 import weakref
 from collections.abc import Callable
@@ -28,8 +29,9 @@ def enrol(owner: OwnsLocks) -> None:
 
 
 def _renew_all() -> None:
-    for owner in list(_owners):
-        owner.renew_locks()
+    with contextlib.ExitStack() as each_of_them:  # the others too, where one fails
+        for owner in list(_owners):
+            each_of_them.callback(owner.renew_locks)
 
 
 def after_in_child(work: Callable[[], object]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import threading
 import weakref
 from typing import Any
@@ -57,6 +58,33 @@ def test_owners_are_not_kept_alive() -> None:
     gc.collect()
     assert ref() is None
     assert in_a_fork(lambda: True) == 0
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("can't start new thread"), KeyboardInterrupt()], ids=["error", "Ctrl-C"]
+)
+def test_an_owner_that_fails_leaves_no_lock_of_others_held(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them are asked, and Python tells of the error."""
+    failing, others = [Owner(), Owner()], [Owner() for _ in range(20)]
+    told: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda raised: told.append(raised.exc_value))
+    monkeypatch.setattr(forks, "_owners", weakref.WeakSet([*failing, *others]))
+
+    def fail() -> None:
+        raise error
+
+    def all_are_free() -> bool:
+        assert told == [error]
+        return all(each.lock.acquire(blocking=False) for each in others)
+
+    for each in failing:
+        monkeypatch.setattr(each, "renew_locks", fail)
+    for each in others:
+        each.lock.acquire()
+    assert in_a_fork(all_are_free) == 0
+    assert told == []
 
 
 def test_what_is_to_be_done_in_a_child_is_done_there_and_only_there() -> None:
