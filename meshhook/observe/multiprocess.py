@@ -46,6 +46,7 @@ _VALUE = struct.Struct("dd")
 
 _lock = threading.RLock()
 _writers: list[Writer] = []  # guarded by _lock
+_has_ended = False  # guarded by _lock
 
 
 def start_multiprocess(
@@ -59,8 +60,9 @@ def start_multiprocess(
     """Have a thread write the metrics of this process to where those of all workers are added up.
 
     Once is enough, also where the process forks its workers: they go on from nothing, in files of
-    their own. A second call for the same registry and directory returns what is there. A process
-    whose policies have counted nothing yet writes nothing.
+    their own. A second call for the same registry and directory returns what is there; if that was
+    closed, it goes on as it was. A process whose policies have counted nothing yet writes nothing,
+    and nor does one that ends.
 
     Args:
         registry: whose policies are read. Default ``meshhook.registry``.
@@ -77,13 +79,20 @@ def start_multiprocess(
     seconds = duration("interval", interval)
     ends, most = check_buckets(buckets), count("max_series", max_series)
     with _lock:
-        for writer in _writers:
-            if writer.registry is registry and writer.directory == where:
-                return writer
-        writer = Writer(registry, where, seconds, ends, most)
-        _writers.append(writer)
-    writer.start()
+        writer = _known(registry, where)
+        if writer is None:
+            writer = Writer(registry, where, seconds, ends, most)
+            _writers.append(writer)
+    writer.open()
     return writer
+
+
+def _known(registry: Registry, where: Path) -> Writer | None:
+    """Return the writer that there is, open or closed: what it has told must not be told twice."""
+    for writer in _writers:
+        if writer.registry is registry and writer.directory == where:
+            return writer
+    return None
 
 
 def _existing(directory: str | os.PathLike[str] | None) -> Path:
@@ -129,21 +138,39 @@ class Writer:
         self._buckets = buckets
         self._max_series = max_series
         self._base: dict[tuple[str, ...], float] = {}
+        self._closed = False
         self._begin()
 
     def _begin(self) -> None:
         # Reentrant: a signal handler that ends the process may interrupt a write.
         self._lock = threading.RLock()
-        self._closed = False
         self._pausing = threading.Event()
+        self._pausing.set()
         self._thread: threading.Thread | None = None
         self._files: ProcessFiles | None = None
         self._headers: dict[tuple[str, ...], bytes] = {}
         self._complained = False
 
-    def start(self) -> None:
-        """Start the thread, unless there is nothing to write any more."""
-        if self._closed:
+    def open(self) -> None:
+        """Write from now on, after ``close()`` too, unless the process ends."""
+        with _lock:
+            self._closed = _has_ended
+        self.settle()
+
+    def settle(self) -> None:
+        """Have a thread if there is something to write, and else wait for it to end."""
+        with _lock:
+            if not self._closed:
+                self._start()
+                return
+            self._pausing.set()
+            thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(_PATIENCE)
+
+    def _start(self) -> None:
+        """Start a thread, unless there is one that was not told to end."""
+        if not self._pausing.is_set():
             return
         self._pausing = threading.Event()
         thread = threading.Thread(
@@ -152,6 +179,7 @@ class Writer:
         try:
             thread.start()
         except RuntimeError as error:
+            self._pausing.set()
             _log.warning("metrics of this process are not written: %s", error)
             return
         self._thread = thread
@@ -171,7 +199,7 @@ class Writer:
         self._base = {
             _series(each): each.value for each in self._values() if each.group in _COUNTING
         }
-        self.start()
+        self.settle()
 
     def _run(self, pausing: threading.Event) -> None:
         while not pausing.wait(self._interval):
@@ -218,9 +246,7 @@ class Writer:
                 self._closed = True
                 if self._files is not None:
                     self._files.leave()
-        self.pause()
-        with _lock:
-            _writers[:] = [each for each in _writers if each is not self]
+        self.settle()
 
     def _values(self) -> Iterator[_Value]:
         found = collect(self.registry, buckets=self._buckets, max_series=self._max_series)
@@ -258,6 +284,14 @@ def _header(each: _Value) -> bytes:
     return LENGTH.pack(len(key)) + key + b" " * (8 - (len(key) + 4) % 8)
 
 
+def _end() -> None:
+    """Write for the last time; a thread that still answers a scrape opens nothing again."""
+    global _has_ended  # noqa: PLW0603 - there is one end of a process
+    with _lock:
+        _has_ended = True
+    _close_all()
+
+
 def _close_all() -> None:
     for writer in _writers.copy():
         writer.close()
@@ -270,7 +304,7 @@ def _pause() -> None:
 
 def _go_on() -> None:
     for writer in _writers:
-        writer.start()
+        writer.settle()
 
 
 def _begin_anew() -> None:
@@ -284,6 +318,6 @@ def _begin_anew() -> None:
             _log.exception("metrics of this process are not written")
 
 
-atexit.register(_close_all)
+atexit.register(_end)
 forks.around(before=_pause, after_in_parent=_go_on)
 forks.after_in_child(_begin_anew)

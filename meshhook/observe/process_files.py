@@ -74,12 +74,12 @@ class ProcessFiles:
         made.rename(self._directory / f"{group}_{self._name}.db")
 
     def leave(self) -> None:
-        """Take the gauges of this process back: it ends."""
+        """Take the gauges of this process back: it ends, or comes back under the same name."""
         _remove_gauges(self._directory, self._name)
-        self.forget()
+        self._let_go()
 
     def forget(self) -> None:
-        """Let go of the lock; in a forked child, which never had it, of the file alone."""
+        """Let go of the file in a forked child, which never had the lock."""
         _own.discard(self._name)
         self._let_go()
 
@@ -116,7 +116,8 @@ def is_dead(path: Path) -> bool:
     except OSError:
         return False  # another has removed it
     try:
-        return _try_lock(file)
+        # One that has no name any more is that of a process that left, and may have come back.
+        return _try_lock(file) and os.fstat(file).st_nlink > 0
     finally:
         os.close(file)
 

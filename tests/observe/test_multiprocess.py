@@ -33,14 +33,17 @@ from tests.waiting import GIVE_UP, eventually
 
 ROOT = Path(__file__).parents[2]
 LONG = 3600
+THREAD = "meshhook metrics"
 
 
 @pytest.fixture
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Name a directory as prometheus_client wants it; end what was started for it."""
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    monkeypatch.setattr(multiprocess, "_has_ended", False)
     yield tmp_path
     multiprocess._close_all()
+    multiprocess._writers.clear()
 
 
 def start(registry: mh.Registry, interval: Any = LONG) -> Writer:
@@ -150,7 +153,7 @@ def test_a_second_start_returns_the_first(directory: Path, registry: mh.Registry
     assert start_multiprocess(registry, directory, interval=9, buckets=(1,)) is writer
     assert start_multiprocess(mh.Registry()) is not writer
     writer.close()
-    assert start_multiprocess(registry) is not writer
+    assert start_multiprocess(registry, buckets=(1,)) is writer
 
 
 def test_it_is_written_again_and_again(directory: Path, registry: mh.Registry) -> None:
@@ -160,7 +163,7 @@ def test_it_is_written_again_and_again(directory: Path, registry: mh.Registry) -
     for number in range(1, 4):
         breaker.call(int)
         assert eventually(lambda wanted=number: calls(merged(directory)) == wanted)
-    threads = [each for each in threading.enumerate() if each.name == "meshhook metrics"]
+    threads = [each for each in threading.enumerate() if each.name == THREAD]
     assert [each.daemon for each in threads] == [True]
 
 
@@ -176,7 +179,71 @@ def test_closed_it_leaves_its_counters(directory: Path, registry: mh.Registry) -
     assert calls(merged(directory)) == 2
     assert value(merged(directory), "meshhook_circuit_state", state="closed") is None
     assert files(directory) == ["counter_.db", "histogram_.db"]
-    assert not [each for each in threading.enumerate() if each.name == "meshhook metrics"]
+    assert not [each for each in threading.enumerate() if each.name == THREAD]
+
+
+def test_closed_it_goes_on_when_it_is_asked(directory: Path, registry: mh.Registry) -> None:
+    """A scrape opens it again: what it has told is told once, in the file where it is."""
+    breaker = mh.circuit_breaker("upstream", registry=registry)
+    writer = start(registry)
+    for number in range(1, 4):
+        breaker.call(int)
+        writer.close()
+        assert files(directory) == ["counter_.db", "histogram_.db"]
+        for _ in range(2):
+            body, _ = exposition(registry)
+            assert calls(samples(body.decode())) == number
+            assert calls(merged(directory)) == number
+        assert files(directory) == ALL_FILES
+        assert len([each for each in threading.enumerate() if each.name == THREAD]) == 1
+
+
+def test_what_the_parent_of_a_fork_has_counted_stays_its_own(
+    directory: Path, registry: mh.Registry
+) -> None:
+    """Also if its writer was closed, and the child opens its own."""
+    breaker = mh.circuit_breaker("upstream", registry=registry)
+    breaker.call(int)
+    start(registry).close()
+
+    def child() -> bool:
+        breaker.call(int)
+        return calls(samples(exposition(registry)[0].decode())) == 2
+
+    assert in_a_fork(child) == 0
+    breaker.call(int)
+    assert calls(samples(exposition(registry)[0].decode())) == 3
+
+
+def test_a_process_that_ends_opens_nothing_again(directory: Path, registry: mh.Registry) -> None:
+    """A thread that still answers a scrape tells what was written last."""
+    breaker = mh.circuit_breaker("upstream", registry=registry)
+    breaker.call(int)
+    start(registry)
+    multiprocess._end()
+    other = mh.Registry()
+    mh.circuit_breaker("other", registry=other).call(int)
+    for each in (registry, other):
+        body, _ = exposition(each)
+        assert calls(samples(body.decode())) == 1
+        assert calls(samples(body.decode()), "other") is None
+    assert files(directory) == ["counter_.db", "histogram_.db"]
+    assert not [each for each in threading.enumerate() if each.name == THREAD]
+
+
+def test_a_scrape_after_the_last_write_of_a_process(directory: Path) -> None:
+    """Sums stay as they are, for others too."""
+    program = (
+        "import atexit, sys; atexit.register(lambda: sys.stdout.buffer.write(exposition()[0])); "
+        "import meshhook as mh; from meshhook.observe.prometheus import exposition; "
+        "breaker = mh.circuit_breaker('upstream'); breaker.call(int); exposition()"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program], check=True, capture_output=True, cwd=ROOT
+    )
+    assert calls(samples(ended.stdout.decode())) == 1
+    assert calls(merged(directory)) == 1
+    assert files(directory) == ["counter_.db", "histogram_.db"]
 
 
 def test_who_has_counted_nothing_writes_nothing(directory: Path, registry: mh.Registry) -> None:
@@ -298,7 +365,7 @@ def test_a_closed_writer_stays_closed(directory: Path, registry: mh.Registry) ->
     writer = start_multiprocess(registry)
     writer.close()
     before = threading.active_count()
-    writer.start()
+    assert in_a_fork(lambda: threading.active_count() == 1) == 0
     assert threading.active_count() == before
 
 
@@ -408,6 +475,26 @@ def test_without_a_thread_it_is_told(
     assert "are not written: can't start new thread" in caplog.text
     writer.write()
     assert calls(merged(directory)) == 1
+
+
+def test_who_has_left_is_not_dead(
+    directory: Path, registry: mh.Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be back under its name by the time that another looks at the lock of before."""
+    mh.circuit_breaker("upstream", registry=registry).call(int)
+    writer = start(registry)
+    (lock,) = directory.glob("*.lock")
+    try_lock = process_files._try_lock
+
+    def late(file: int) -> bool:
+        monkeypatch.setattr(process_files, "_try_lock", try_lock)
+        writer.close()
+        exposition(registry)
+        return try_lock(file)
+
+    monkeypatch.setattr(process_files, "_try_lock", late)
+    assert not process_files.is_dead(lock)
+    assert lock.exists()
 
 
 def test_without_locks_of_files_nobody_is_dead(

@@ -20,6 +20,7 @@ def writer(registry: mh.Registry, tmp_path: Path) -> Iterator[Writer]:
     mh.circuit_breaker("upstream", registry=registry).call(int)
     yield start_multiprocess(registry, tmp_path, interval=3600)
     multiprocess._close_all()
+    multiprocess._writers.clear()
 
 
 def used() -> tuple[int, int]:
