@@ -354,11 +354,12 @@ class Bulkhead(Policy):
 
     def describe(self) -> str:
         """Return kind, name, limit and how long a call may wait."""
-        limit: Any = self.settings.limit or f"{self.settings.max_concurrent} at a time"
-        if self.settings.limit is not None:
+        settings = self.settings
+        limit: Any = settings.limit or f"{settings.max_concurrent} at a time"
+        if settings.limit is not None:
             limit = f"{type(limit).__name__} from {limit.min} to {limit.max}"
-        if not self.settings.waits:
+        if not settings.waits:
             return f"bulkhead({self.name!r}, {limit})"
-        longest = self.settings.max_wait
+        longest = settings.max_wait
         wait = "without limit" if longest == math.inf else f"up to {short(longest)} s"
         return f"bulkhead({self.name!r}, {limit}, waits {wait})"

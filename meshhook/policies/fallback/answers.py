@@ -16,7 +16,9 @@ from meshhook import guard
 from meshhook.policies.fallback.handlers import Handling
 
 if TYPE_CHECKING:
+    from meshhook.policies.fallback.keeping import LastGood
     from meshhook.policies.fallback.policy import Fallback
+    from meshhook.policies.fallback.settings import Value
 
 NOTHING: Any = object()
 """In place of an answer where there is none: the caller gets what the call gave."""
@@ -25,19 +27,20 @@ NOTHING: Any = object()
 class Answers:
     """The sources of one guarded function."""
 
-    __slots__ = ("_fallback", "_given", "_handlers", "_last", "_last_good", "place")
+    __slots__ = ("_fallback", "_given", "_handlers", "_last", "last_good", "place")
 
     def __init__(
         self,
         fallback: Fallback,
+        last_good: LastGood | None,
         handlers: list[Handling],
+        given: Value | None,
         place: Callable[[tuple[Any, ...], dict[str, Any]], Hashable],
     ) -> None:
         self._fallback = fallback
+        self.last_good = last_good
         self._handlers = handlers
-        # All sources are those of one moment, for others may come in their place at any time.
-        self._last_good = fallback.last_good
-        self._given = fallback.settings.value
+        self._given = given
         self._last = len(handlers) if self._given is None else len(handlers) + 1
         self.place = place
         """Where the last good result of a call is kept, by its arguments."""
@@ -106,7 +109,7 @@ class Answers:
         return True
 
     def _kept(self, exc: Exception | None, at: Hashable) -> Any:
-        last_good = self._last_good
+        last_good = self.last_good
         found = None if last_good is None else last_good.find(at, time.monotonic())
         if found is None:
             return NOTHING

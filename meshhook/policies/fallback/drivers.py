@@ -66,7 +66,7 @@ def plain_async(fallback: Fallback, answers: Answers, call: AsyncCall) -> AsyncC
 def judging(fallback: Fallback, answers: Answers, call: Call) -> Call:
     """Answer errors and bad results, and keep good ones."""
     tally, plain, answer, place = fallback.tally, guard.PLAIN, answers.answer, answers.place
-    last_good = fallback.last_good
+    last_good = answers.last_good
 
     def guarded(*args: Any, **kwargs: Any) -> Any:
         at = place(args, kwargs)
@@ -96,7 +96,7 @@ def judging(fallback: Fallback, answers: Answers, call: Call) -> Call:
 def judging_async(fallback: Fallback, answers: Answers, call: AsyncCall) -> AsyncCall:
     """Answer errors and bad results, and keep good ones, async."""
     tally, answer, place = fallback.tally, answers.answer_async, answers.place
-    last_good = fallback.last_good
+    last_good = answers.last_good
 
     async def guarded(*args: Any, **kwargs: Any) -> Any:
         at = place(args, kwargs)

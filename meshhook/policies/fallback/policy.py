@@ -17,7 +17,7 @@ from meshhook import events
 from meshhook.errors import ConfigurationError
 from meshhook.events import logger
 from meshhook.judges import matches
-from meshhook.keys import KeyOf, compile_key
+from meshhook.keys import Key, KeyOf, compile_key
 from meshhook.policies.fallback import drivers
 from meshhook.policies.fallback.answers import Answers
 from meshhook.policies.fallback.handlers import compile_handler
@@ -62,13 +62,14 @@ class Fallback(Policy):
 
     def renew_locks(self) -> None:
         """Make the lock anew, in a forked child."""
-        if self.last_good is not None:
-            self.last_good.renew_locks()
+        last_good = self.last_good
+        if last_good is not None:
+            last_good.renew_locks()
 
     def bind(self, call: Callable[..., Any], fn: Callable[..., Any]) -> Callable[..., Any]:
         """Make the sync driver."""
         answers = self._answers(fn, asynchronous=False)
-        make = drivers.judging if self._looks_at_results() else drivers.plain
+        make = drivers.judging if self._looks_at_results(answers) else drivers.plain
         return make(self, answers, call)
 
     def bind_async(
@@ -76,7 +77,7 @@ class Fallback(Policy):
     ) -> Callable[..., Awaitable[Any]]:
         """Make the async driver."""
         answers = self._answers(fn, asynchronous=True)
-        make = drivers.judging_async if self._looks_at_results() else drivers.plain_async
+        make = drivers.judging_async if self._looks_at_results(answers) else drivers.plain_async
         return make(self, answers, call)
 
     def bind_stream(self, call: Callable[..., Any], fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -96,24 +97,26 @@ class Fallback(Policy):
         stream_drivers.refuse_what_gives_no_items(self, fn, asynchronous=True)
         return stream_drivers.stream_async(self, self._answers(fn, asynchronous=True), call)
 
-    def _looks_at_results(self) -> bool:
-        return self.last_good is not None or self.settings.on_result is not None
+    def _looks_at_results(self, answers: Answers) -> bool:
+        return answers.last_good is not None or self.settings.on_result is not None
 
     def _answers(self, fn: Callable[..., Any], *, asynchronous: bool) -> Answers:
+        # All sources are those of one moment, for others may come in their place at any time.
+        settings = self.settings
+        last_good = None if settings.last_good is None else self.last_good
         handlers = [
-            compile_handler(handler, fn, asynchronous=asynchronous)
-            for handler in self.settings.handler
+            compile_handler(handler, fn, asynchronous=asynchronous) for handler in settings.handler
         ]
-        return Answers(self, handlers, _nowhere if self.last_good is None else self._place(fn))
+        place = _nowhere if last_good is None else self._place(settings.key, fn)
+        return Answers(self, last_good, handlers, settings.value, place)
 
-    def _place(self, fn: Callable[..., Any]) -> KeyOf:
+    def _place(self, key: Key | None, fn: Callable[..., Any]) -> KeyOf:
         """Return what finds the place of a call: functions that share a policy share no result."""
         try:
             hash(fn)
             owner: Hashable = fn
         except TypeError:
             owner = object()
-        key = self.settings.key
         if key is None:
             if _takes_arguments(fn):
                 raise ConfigurationError(
@@ -177,12 +180,14 @@ class Fallback(Policy):
 
     def reset(self) -> None:
         """Forget the last good results."""
-        if self.last_good is not None:
-            self.last_good.clear()
+        last_good = self.last_good
+        if last_good is not None:
+            last_good.clear()
 
     def stats(self) -> FallbackStats:
         """Return the counters, and how many last good results are kept now."""
-        kept = 0 if self.last_good is None else self.last_good.count(time.monotonic())
+        last_good = self.last_good
+        kept = 0 if last_good is None else last_good.count(time.monotonic())
         return FallbackStats(policy=self.kind, name=self.name, kept=kept, **self.tally.read())
 
     def longest(self, inner: float) -> float:

@@ -42,7 +42,7 @@ class Hedge(Policy):
         super().__init__(settings, registry)
         self.tally = Tally()
         self.extras = Extras(settings.max_extra)
-        self.pace: Pace | None = None  # used under _lock
+        self.pace: Pace | None = None  # used under _lock; other settings may take it away
         if settings.delay is None:
             self.pace = Pace(*_pace_of(settings), time.monotonic())
         # Reentrant: a coroutine that is thrown away ends wherever the collector runs.
@@ -170,10 +170,10 @@ class Hedge(Policy):
     def stats(self) -> HedgeStats:
         """Return the counters, the delay now and the latency of late."""
         now = time.monotonic()
-        latency = None
-        if self.pace is not None:
+        latency, pace = None, self.pace
+        if pace is not None:
             with self._lock:
-                latency = Latency.of(self.pace.sketch(now))
+                latency = Latency.of(pace.sketch(now))
         return HedgeStats(
             policy=self.kind,
             name=self.name,
@@ -185,16 +185,18 @@ class Hedge(Policy):
 
     def durations(self) -> Sketch | None:
         """Return how long first attempts took since the start; None where the delay is fixed."""
-        if self.pace is None:
+        pace = self.pace
+        if pace is None:
             return None
         with self._lock:
-            return self.pace.since_start()
+            return pace.since_start()
 
     def reset(self) -> None:
         """Forget how long calls took of late; counters since the start are kept."""
-        if self.pace is not None:
+        pace = self.pace
+        if pace is not None:
             with self._lock:
-                self.pace.clear(time.monotonic())
+                pace.clear(time.monotonic())
 
     def longest(self, inner: float) -> float:
         """Return when the last attempt ends at the latest: each may start when one has failed."""

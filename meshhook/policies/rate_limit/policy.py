@@ -228,8 +228,9 @@ class RateLimit(Policy):
 
     def heed(self, limiter: Limiter, exc: Exception) -> None:
         """Pause the limit of a call that raised, if the error asks for that."""
-        if self.settings.pause_on is not None:
-            seconds = asked_for(self.settings.pause_on, self._name, exc)
+        pause_on = self.settings.pause_on
+        if pause_on is not None:
+            seconds = asked_for(pause_on, self._name, exc)
             if seconds > 0:
                 limiter.pause(_in_microseconds(seconds))
 
@@ -356,9 +357,10 @@ class RateLimit(Policy):
         Raises:
             ConfigurationError: when the rate is wrong or too low for the cost; nothing changes.
         """
-        rates = parse_rates(rate, period, burst, self.settings.algorithm)
-        if not callable(self.settings.cost):
-            fits("cost", self.settings.cost, rates)
+        settings = self.settings
+        rates = parse_rates(rate, period, burst, settings.algorithm)
+        if not callable(settings.cost):
+            fits("cost", settings.cost, rates)
         if len(rates) != len(self._rates):
             raise ConfigurationError(
                 f"rate={rate!r} is not as many rates as {self._text!r}, so what has started cannot "
@@ -422,13 +424,14 @@ class RateLimit(Policy):
 
     def describe(self) -> str:
         """Return kind, name, rate, and for how long calls wait."""
+        settings = self.settings
         said = f"rate_limit({self.name!r}, {self._text}"
-        if self.settings.algorithm != "gcra":
-            said += f", {self.settings.algorithm}"
-        if self.settings.max_wait == math.inf:
+        if settings.algorithm != "gcra":
+            said += f", {settings.algorithm}"
+        if settings.max_wait == math.inf:
             said += ", waits"
-        elif self.settings.max_wait:
-            said += f", waits up to {short(self.settings.max_wait)} s"
+        elif settings.max_wait:
+            said += f", waits up to {short(settings.max_wait)} s"
         return f"{said})"
 
 

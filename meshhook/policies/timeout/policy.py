@@ -313,15 +313,16 @@ class Timeout(Policy):
 
     def stats(self) -> TimeoutStats:
         """Return the counters, and how many abandoned calls are running now."""
+        settings = self.settings
         return TimeoutStats(
             policy=self.kind,
             name=self.name,
-            seconds=None if self.settings.seconds == math.inf else self.settings.seconds,
-            per_item=self.settings.per_item,
-            mode=self.settings.mode,
+            seconds=None if settings.seconds == math.inf else settings.seconds,
+            per_item=settings.per_item,
+            mode=settings.mode,
             abandoned=self.abandoned.running,
             abandoned_total=self.abandoned.total,
-            max_abandoned=self.settings.max_abandoned,
+            max_abandoned=settings.max_abandoned,
             **self.tally.read(),
         )
 
