@@ -139,11 +139,11 @@ class Process:
             self._process.stdout.close()
 
 
-def uvicorn(app: str) -> Process:
+def uvicorn(app: str, *options: str) -> Process:
     """Run an ASGI service."""
     return Process(
         "uvicorn", "--factory", f"tests.web.service:{app}", "--port", "{port}",
-        "--log-level", "warning",
+        "--log-level", "warning", *options,
     )  # fmt: skip
 
 

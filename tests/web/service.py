@@ -134,3 +134,16 @@ def plain_asgi_app() -> Any:
         await send({"type": "http.response.body", "body": body})
 
     return mh.asgi_app(authorize=authorize, beside=app, at=AT)
+
+
+def careless_asgi_app() -> Any:
+    """A service that knows nothing of lifespans, and returns from them."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        body = do(scope["path"].strip("/")).encode()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": body})
+
+    return mh.asgi_app(authorize=authorize, beside=app, at=AT)

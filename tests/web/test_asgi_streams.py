@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import threading
 from typing import Any
@@ -186,6 +187,93 @@ async def test_the_lifespan(app: Any) -> None:
     await app({"type": "lifespan"}, receive, send)
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
     await asyncio.wait_for(client.task, 5)
+
+
+class Life:
+    """A server that lives with an application: it starts up, and shuts down when it is told to."""
+
+    def __init__(self, app: Any) -> None:
+        self._messages = [{"type": "lifespan.shutdown"}, {"type": "lifespan.startup"}]
+        self._stop = asyncio.Event()
+        self.sent: list[str] = []
+        self.task = asyncio.create_task(app({"type": "lifespan"}, self._receive, self._send))
+
+    async def _receive(self) -> Any:
+        if len(self._messages) == 1:
+            await self._stop.wait()
+        return self._messages.pop()
+
+    async def _send(self, message: Any) -> None:
+        self.sent.append(message["type"].removeprefix("lifespan."))
+
+    async def started(self) -> None:
+        """Wait until it has started up, or has no mind to."""
+        assert await eventually_async(lambda: self.sent or self.task.done())
+
+    async def end(self) -> None:
+        """Shut down."""
+        self._stop.set()
+        await self.task
+
+
+async def lives(scope: Any, receive: Any, send: Any) -> None:
+    """Do as ASGI has it."""
+    while (await receive())["type"] != "lifespan.shutdown":
+        await send({"type": "lifespan.startup.complete"})
+    assert not mh.events.wanted(mh.events.CallFailed), "the streams have ended by now"
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+async def returns(scope: Any, receive: Any, send: Any) -> None:
+    """Care for nothing but requests."""
+
+
+async def starts_up_only(scope: Any, receive: Any, send: Any) -> None:
+    """Do not stay for the end."""
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
+
+
+async def raises(scope: Any, receive: Any, send: Any) -> None:
+    """Know requests only, as Django does."""
+    raise ValueError(scope["type"])
+
+
+@pytest.mark.parametrize("beside", [None, lives])
+@awaited
+async def test_a_second_life(registry: mh.Registry, beside: Any) -> None:
+    """Is as good as the first: a start opens what an end has closed, for new clients alone."""
+    mh.circuit_breaker("payments")
+    app = mh.asgi_app(beside=beside, at="/mesh")
+    path = "/events" if beside is None else "/mesh/events"
+    for _ in range(2):
+        life = Life(app)
+        await life.started()
+        client = Client(app, path=path)
+        await client.told(b"event: stats")
+        await life.end()
+        assert life.sent == ["startup.complete", "shutdown.complete"]
+        assert not mh.events.wanted(mh.events.CircuitChanged)
+        await asyncio.wait_for(client.task, 5)
+        late = Client(app, path=path)
+        await late.task
+        assert late.sent[0]["status"] == 503
+
+
+@pytest.mark.parametrize("beside", [returns, starts_up_only, raises])
+@awaited
+async def test_a_service_without_an_end(registry: mh.Registry, beside: Any) -> None:
+    """Servers run it all the same, so the endpoints beside it stay open."""
+    app = mh.asgi_app(beside=beside)
+    life = Life(app)
+    with contextlib.suppress(ValueError):
+        await life.task
+    client = Client(app, path="/meshhook/events")
+    await client.told(b"event: hello")
+    mh.circuit_breaker("payments").force_open()
+    await client.told(b"circuit_changed")
+    app.close()
+    await client.task
 
 
 @awaited

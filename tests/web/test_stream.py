@@ -309,6 +309,22 @@ def test_closing_wakes_everybody(audience: Audience) -> None:
     assert audience.converse(Wish(), ready.set) is None
 
 
+def test_opening_after_a_close(audience: Audience) -> None:
+    """Clients come again and are told what happens; those from before have still to go."""
+    before = audience.converse(Wish(), lambda: None)
+    assert before is not None
+    audience.open()
+    assert not before.is_over
+    audience.close()
+    audience.open()
+    change("opened again")
+    after = audience.converse(Wish(), lambda: None)
+    assert after is not None
+    assert before.is_over
+    assert not after.is_over
+    assert b"opened again" in after.begin()
+
+
 class Server:
     should_exit: Any = False
     alive: Any = True

@@ -50,18 +50,30 @@ class AsgiApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, as ASGI has it."""
-        if self._place is not None:
+        if scope["type"] == "lifespan":
+            await self._live(scope, receive, send)
+        elif self._place is not None:
             await self._answer_beside(*self._place, scope, receive, send)
         else:
             await self._answer_here(scope, receive, send)
 
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Open and close as the server says; a service beside us may not stay to hear it."""
+
+        async def overheard() -> Message:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                self._endpoints.open()
+            elif message["type"] == "lifespan.shutdown":
+                self.close()
+            return message
+
+        live = _live_alone if self._place is None else self._place[1]
+        await live(scope, overheard, send)
+
     async def _answer_beside(
         self, at: str, beside: Application, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        if scope["type"] == "lifespan":
-            await beside(scope, receive, send)
-            self.close()
-            return
         root, path = _place_of(scope)
         if below(at, path) is None:
             await beside(scope, receive, send)
@@ -69,19 +81,11 @@ class AsgiApp:
             await self._answer_here({**scope, "root_path": root + at}, receive, send)
 
     async def _answer_here(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self._live(receive, send)
-        elif scope["type"] == "websocket":
+        if scope["type"] == "websocket":
             await receive()
             await send({"type": "websocket.close"})
         else:
             await self._serve(scope, receive, send)
-
-    async def _live(self, receive: Receive, send: Send) -> None:
-        while (await receive())["type"] != "lifespan.shutdown":
-            await send({"type": "lifespan.startup.complete"})
-        self.close()
-        await send({"type": "lifespan.shutdown.complete"})
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -163,6 +167,12 @@ class AsgiApp:
             pass  # the client is gone, or takes nothing
         except Exception as error:
             broke_off(error)
+
+
+async def _live_alone(_scope: Scope, receive: Receive, send: Send) -> None:
+    while (await receive())["type"] != "lifespan.shutdown":
+        await send({"type": "lifespan.startup.complete"})
+    await send({"type": "lifespan.shutdown.complete"})
 
 
 async def _start(send: Send, answer: Answer) -> None:

@@ -44,6 +44,13 @@ class Audience:
         self._lock = threading.RLock()
         self._streams: set[Conversation] = set()  # guarded by _lock
 
+    def open(self) -> None:
+        """Let clients come again after a close; those who came before it are still to go."""
+        with self._lock:
+            if self.closing.is_set():
+                self.closing = threading.Event()
+                self.feed.start()
+
     def close(self) -> None:
         """End all streams, and stop to listen."""
         with self._lock:  # nobody comes in between, and has the feed begin anew

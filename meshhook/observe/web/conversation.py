@@ -7,7 +7,6 @@ could not be sent makes the next one's count of dropped events larger, and never
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -45,6 +44,7 @@ class Conversation:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._audience = audience
+        self.closing = audience.closing  # another one if the application is opened again
         self._wish = wish
         self._monotonic = monotonic
         self._token: int | None = None
@@ -52,11 +52,6 @@ class Conversation:
         self._sent = monotonic()
         self._listener = audience.feed.listen(wish.kinds, MOST, on_ready=wake)
         self._known: set[int] = set()
-
-    @property
-    def closing(self) -> threading.Event:
-        """Set when the application is closed."""
-        return self._audience.closing
 
     @property
     def is_over(self) -> bool:

@@ -86,6 +86,10 @@ class Endpoints:
             fleet=self.fleet is not None,
         )
 
+    def open(self) -> None:
+        """Serve streams, and listen, again after a close."""
+        self.audience.open()
+
     def close(self) -> None:
         """End all streams, and stop to listen. What is asked for later is answered still."""
         self.audience.close()
