@@ -183,6 +183,41 @@ def test_a_family_of_circuits_fails_when_all_of_them_do(frozen: Any, registry: m
     assert breaker.stats().retry_after is None
 
 
+def test_a_family_without_a_key_yet_is_as_the_first_call_will_find_it(
+    registry: mh.Registry,
+) -> None:
+    """Also by hand and for a time, and in the state of the policy."""
+    breaker = mh.circuit_breaker("db", key="{key}", critical=True, registry=registry)
+    call = breaker(lambda key: key)
+    for by_hand, expected in (
+        (breaker.force_open, (FAILING, "forced_open")),
+        (breaker.disable, (DEGRADED, "disabled")),
+        (breaker.metrics_only, (OK, "metrics_only")),
+        (breaker.reset, (OK, "closed")),
+    ):
+        by_hand()
+        assert (health_of(registry), breaker.state) == (expected, expected[1])
+        assert registry.health().ready is (expected[0] is not FAILING)
+    with breaker.isolated():
+        assert (health_of(registry), breaker.stats().states) == ((FAILING, "forced_open"), {})
+    assert health_of(registry) == (OK, "closed")
+    breaker.force_open()
+    with pytest.raises(mh.CircuitOpenError):
+        call("new")
+    assert health_of(registry) == (FAILING, "forced_open")
+
+
+@pytest.mark.parametrize(
+    ("state", "condition"), [("open", "trial_due"), ("half_open", "half_open")]
+)
+def test_a_family_whose_circuits_begin_open_may_be_ready(
+    state: str, condition: str, registry: mh.Registry
+) -> None:
+    """Else the first call, from which on their time runs, would never come."""
+    mh.circuit_breaker("db", key="{key}", initial_state=state, critical=True, registry=registry)
+    assert (health_of(registry), registry.health().ready) == ((DEGRADED, condition), True)
+
+
 def test_a_family_with_a_forced_circuit_may_have_a_trial_that_is_due() -> None:
     """The soonest of all decides, as long as any lets a call try."""
     stats = BreakerStats(

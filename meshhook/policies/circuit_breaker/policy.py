@@ -54,7 +54,7 @@ class CircuitBreaker(Policy):
         self._initial = settings.initial_state
         self._standing = _standing(settings.initial_state)
         self._times_set = 0  # guarded by _lock, as the next one
-        self._isolations = 0
+        self._isolations: set[object] = set()  # who isolates
         self._isolating = False
         self._sketch = Sketch() if settings.rules.slow_call_duration is not None else None
         self._transitions: dict[tuple[State, State], int] = {}  # guarded by _lock
@@ -349,34 +349,47 @@ class CircuitBreaker(Policy):
         """Close the circuit and forget its window; counters since the start are kept."""
         self._set(State.CLOSED)
 
-    def _set(self, state: State, *, for_now: bool = False) -> int:
-        """Set all circuits; return how many times that was done. ``for_now``: for a time only."""
+    def _set(self, state: State, for_now: ForATime | None = None) -> None:
+        """Set all circuits; ``for_now``: for a time only, which learns what number this is."""
         _ = self.name  # which raises for a breaker without circuits of its own
         with self._lock:
-            self._times_set = times = self._times_set + 1
-            if not for_now:
+            times = self._times_set + 1
+            if for_now is None:
                 self._standing = _standing(state)
+            else:
+                for_now.times_set = times
+            self._times_set = times
         if self._family is not None:
             # First, so that the circuits of new keys begin in this state as well.
             self._initial = state
         self._isolating = False
         self._change_all(lambda circuit, now: circuit.set(state, now))
-        return times
 
     @contextlib.contextmanager
     def isolated(self) -> Iterator[None]:
         """Refuse all calls inside the block; the last of several blocks restores the state."""
         _ = self.name
-        self._isolate(1)
+        block = object()
         try:
+            self._isolate(block)
             yield
         finally:
-            self._isolate(-1)
+            self._release(block)
 
-    def _isolate(self, more: int) -> None:
+    def _isolate(self, who: object) -> None:
+        """Refuse all calls until ``who`` and all others have released the circuits."""
         with self._lock:
-            self._isolations = times = self._isolations + more
-            self._isolating = times > 0 and (more > 0 or self._isolating)
+            self._isolations.add(who)
+            self._isolating = True
+            times = len(self._isolations)
+        self._change_all(lambda circuit, now: circuit.isolate(times, now))
+
+    def _release(self, who: object) -> None:
+        """Isolate no more for ``who``, if that is still so."""
+        with self._lock:
+            self._isolations.discard(who)
+            times = len(self._isolations)
+            self._isolating = times > 0 and self._isolating
         self._change_all(lambda circuit, now: circuit.isolate(times, now))
 
     def _change_all(self, change_one: Callable[[Circuit, float], Change | None]) -> None:
@@ -393,7 +406,7 @@ class CircuitBreaker(Policy):
         if circuit.phase.state is not self._initial:
             circuit.set(self._initial, time.monotonic())
         if self._isolating:
-            circuit.isolate(self._isolations, time.monotonic())
+            circuit.isolate(len(self._isolations), time.monotonic())
 
     def _say_farewell(self, circuit: Circuit) -> None:
         """Keep what a circuit has counted that makes room for another."""
@@ -405,7 +418,8 @@ class CircuitBreaker(Policy):
         if self._family is not None and key is None:
             # In this order: who has left since is among the members and not among the gone.
             members, gone = self._family.members(), self._gone
-            return family_stats(self.name, members, gone, now, self._sketch)
+            to_come = State.FORCED_OPEN if self._isolating else self._initial
+            return family_stats(self.name, members, gone, now, self._sketch, to_come)
         circuit: Circuit | None = self._circuit
         if self._family is not None:
             circuit = self._family.find(key)

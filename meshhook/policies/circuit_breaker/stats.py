@@ -54,7 +54,7 @@ class BreakerStats(Stats):
     ``seconds_in_state`` is for how long the circuit has been in its ``state``. For a family
     (``key=``) counters are summed up, those of evicted circuits included, ``state`` is the gravest
     one, ``states`` says how many circuits are in each, ``retry_after`` is the soonest, and
-    ``window`` is None.
+    ``window`` is None. One that has no circuit yet is in the ``state`` that the first would be in.
     """
 
     state: str
@@ -82,7 +82,8 @@ class BreakerStats(Stats):
         if self.state in _REFUSING:
             if self.states is not None and self.states.keys() - _REFUSING:
                 return Status.DEGRADED, "partly_open"
-            if self.retry_after == 0:
+            if self.retry_after == 0 or (self.state == State.OPEN and self.retry_after is None):
+                # The latter for circuits to come, whose time begins with their first call.
                 return Status.DEGRADED, "trial_due"
         return _STATUS[State(self.state)], self.state
 
@@ -121,9 +122,17 @@ def circuit_stats(name: str, circuit: Circuit, now: float, sketch: Sketch | None
 
 
 def family_stats(
-    name: str, members: list[Circuit], gone: Gone, now: float, sketch: Sketch | None
+    name: str,
+    members: list[Circuit],
+    gone: Gone,
+    now: float,
+    sketch: Sketch | None,
+    to_come: State,
 ) -> BreakerStats:
-    """Sum up the circuits of a family, without a lock: each number is read at once."""
+    """Sum up the circuits of a family, without a lock: each number is read at once.
+
+    ``to_come`` is the state in which new ones begin.
+    """
     circuits = [each for each in members if each.gone_as is None or each.gone_as > gone.number]
     states: dict[str, int] = {}
     for circuit in circuits:
@@ -132,7 +141,7 @@ def family_stats(
     successes = gone.successes + sum(circuit.total_successes() for circuit in circuits)
     failures = gone.failures + sum(circuit.failures for circuit in circuits)
     ignored = gone.ignored + sum(circuit.ignored for circuit in circuits)
-    gravest = next((state for state in _GRAVITY if state in states), State.CLOSED)
+    gravest = next((state for state in _GRAVITY if state in states), to_come)
     return BreakerStats(
         policy="circuit_breaker",
         name=name,
