@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _PAUSES = (0.5, 1.0, 2.0, 5.0)
 _MOST_WAITING = 10_000
+_MOST_INSTANCES = 1_000
+"""Of one address: they are its workers, and those that came in their place."""
 
 
 def add_to(commands: Parsers) -> None:
@@ -132,7 +134,7 @@ def _follow(options: argparse.Namespace, remotes: list[Remote]) -> int:
 def _listen(
     options: argparse.Namespace, remote: Remote, brought: queue.Queue[_Told | str | int]
 ) -> None:
-    """Bring what one server tells; come back when the link is lost, but not when sent away."""
+    """Bring what one server tells; come back when the stream is over, but not when sent away."""
     from meshhook.observe.remote.client import RefusedError, RemoteError
 
     follower = _Follower(remote, f"/events{_kinds(options, '?')}")
@@ -142,6 +144,11 @@ def _listen(
             for each in follower.follow():
                 lost = 0
                 brought.put(each)
+            if follower.retry is not None:
+                # Streams of a server with one thread are short: no link is lost.
+                lost = 0
+                time.sleep(min(max(follower.retry, _PAUSES[0]), _PAUSES[-1]))
+                continue
             why = "the server ended the stream"
         except RemoteError as exc:
             if isinstance(exc, RefusedError) and exc.is_final:
@@ -157,21 +164,28 @@ def _listen(
 
 
 class _Follower:
-    """Follows the stream of one server, over several connections; nothing is told twice."""
+    """Follows the stream of one server, over several connections; nothing is told twice.
+
+    Behind one address there may be workers that take turns, so what was told last is known of each.
+    ``retry`` is after how many seconds the server wants to be asked again, if it has said so.
+    """
 
     def __init__(self, remote: Remote, path: str) -> None:
         self._remote = remote
         self._path = path
         self.was_lost = False
+        self.retry: float | None = None
         self._instance = ""
-        self._last = -1
+        self._last: dict[str, int] = {}
 
     def follow(self) -> Iterator[_Told | str]:
         """Connect, and give the events, and notices of what was left out."""
         from meshhook.observe.remote.client import parse
         from meshhook.observe.remote.untrusted import instance_of, whole
 
+        self.retry = None
         for message in self._remote.stream(self._path):
+            self.retry = None if message.retry is None else message.retry / 1e3
             if message.event == "hello":
                 hello = parse(message.data)
                 instance = instance_of(hello)
@@ -179,10 +193,10 @@ class _Follower:
                     other = "" if instance == self._instance else f", now to {instance}"
                     yield f"{self._remote.url}: linked again{other}"
                     self.was_lost = False
-                if instance != self._instance:
-                    self._instance, self._last = instance, -1
+                self._instance = instance
+                last = self._last.get(instance, -1)
                 told = _told(self._remote.url, instance, hello.get("recent"))
-                yield from self._marked([each for each in told if each.happening.id > self._last])
+                yield from self._marked([each for each in told if each.happening.id > last])
             elif message.event == "events":
                 events = parse(message.data)
                 yield from self._marked(
@@ -193,5 +207,8 @@ class _Follower:
                     yield f"{self._remote.url}: {dropped} more events were not sent"
 
     def _marked(self, told: list[_Told]) -> list[_Told]:
-        self._last = max((each.happening.id for each in told), default=self._last)
+        last = self._last.pop(self._instance, -1)
+        self._last[self._instance] = max((each.happening.id for each in told), default=last)
+        if len(self._last) > _MOST_INSTANCES:
+            del self._last[next(iter(self._last))]
         return told

@@ -528,6 +528,52 @@ def test_following_events(
     assert len(server.requests) == 7
 
 
+def brief(*messages: tuple[str, Any], retry: int = 0) -> bytes:
+    """Make a stream that says when to come back, and ends at once."""
+    head, _, body = stream(*messages).partition(b"\r\n\r\n")
+    return head + b"\r\n\r\nretry: %d\n" % retry + body
+
+
+def test_workers_that_take_turns_tell_nothing_twice(
+    server: Canned, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Short streams come of one worker or of another; that is how it is, and no lost link."""
+    follow(
+        server,
+        monkeypatch,
+        brief(hello(happening(1), happening(2), own="a")),
+        brief(hello(happening(1), own="b")),
+        brief(hello(happening(1), happening(2), own="a")),
+        brief(hello(happening(1), own="b")),
+        brief(hello(happening(1), happening(2), happening(3), own="a")),
+        brief(hello(own="a"), retry=10**8),
+        brief(hello(happening(1), happening(2), own="b")),
+        b"",
+        brief(hello(happening(3), own="a")),
+    )
+    assert cli.main(["events", "--follow", "--json", server.url]) == 1
+    out, err = capsys.readouterr()
+    told = [(each["instance"], each["id"]) for each in map(json.loads, out.splitlines())]
+    assert told == [("a", 1), ("a", 2), ("b", 1), ("a", 3), ("b", 2)]
+    assert [line.removeprefix(f"meshhook events: {server.url}: ") for line in err.splitlines()] == [
+        "link lost (the connection was lost), trying again",
+        "linked again, now to a",
+        "403: enough",
+    ]
+
+
+def test_of_workers_that_are_gone_nothing_is_kept(
+    server: Canned, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only of those that were there last: an address may have a new one every minute."""
+    monkeypatch.setattr(events_command, "_MOST_INSTANCES", 2)
+    owners = ("a", "b", "a", "c", "a", "b")
+    follow(server, monkeypatch, *(brief(hello(happening(1), own=each)) for each in owners))
+    assert cli.main(["events", "--follow", "--json", server.url]) == 1
+    told = [json.loads(line)["instance"] for line in capsys.readouterr().out.splitlines()]
+    assert told == ["a", "b", "c", "b"]
+
+
 def test_following_a_real_service() -> None:
     """Events come as they happen; the service is killed and comes back, and so do its events."""
     running = Service()

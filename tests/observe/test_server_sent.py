@@ -31,8 +31,8 @@ STREAM = (
 ).encode()
 MESSAGES = [
     Message("hello", '{"a": "ü語"}'),
-    Message("message", "first\n second"),
-    Message("message", ""),
+    Message("message", "first\n second", retry=100),
+    Message("message", "", retry=100),
 ]
 
 
@@ -43,7 +43,7 @@ def parsed(*pieces: bytes) -> list[Message]:
 
 
 def test_a_stream_at_once() -> None:
-    """Comments, numbers and what is cut off are passed over; lines of data are joined."""
+    """Comments, ids and what is cut off are passed over; lines of data are joined."""
     assert parsed(STREAM) == MESSAGES
 
 
@@ -78,6 +78,15 @@ def test_messages_are_given_as_soon_as_they_end() -> None:
     assert parser.feed(b"\n") == []
     assert parser.feed(b"data: b\n\n") == [Message("message", "b")]
     assert parser.feed(b"") == []
+
+
+def test_when_to_come_back_is_a_number() -> None:
+    """Digits and nothing else, and few enough of them; what is none leaves the last word."""
+    parser = Parser()
+    for said in ("-1", "1.5", "", "x", "\u0667", "9" * 5_000):
+        assert parser.feed(f"retry: {said}\ndata: a\n\n".encode()) == [Message("message", "a")]
+    assert parser.feed(b"retry: 7\ndata: a\n\n") == [Message("message", "a", retry=7)]
+    assert parser.feed(b"retry: no\ndata: a\n\n") == [Message("message", "a", retry=7)]
 
 
 def test_bytes_that_are_no_text() -> None:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 LONGEST = 8 << 20
 """More bytes than this are no message of ours."""
 
 _BOM = b"\xef\xbb\xbf"
+_MILLISECONDS = re.compile(r"[0-9]{1,9}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Message:
-    """One message: the name of its event, and its data, lines joined."""
+    """One message: the name of its event, and its data, lines joined.
+
+    ``retry`` is what the stream has said so far of its end: after how many milliseconds to come
+    back. None is nothing.
+    """
 
     event: str
     data: str
+    retry: int | None = None
 
 
 class TooLongError(Exception):
@@ -25,8 +32,8 @@ class TooLongError(Exception):
 class Parser:
     """Takes a stream apart, by the rules of the HTML standard. For one reader.
 
-    Lines end with CR LF, LF or CR. Comments, ``id`` and ``retry`` are passed over, for the events
-    of meshhook have numbers of their own; so is what is cut off at the end of the stream.
+    Lines end with CR LF, LF or CR. Comments and ``id`` are passed over, for the events of meshhook
+    have numbers of their own; so is what is cut off at the end of the stream.
     """
 
     def __init__(self) -> None:
@@ -34,6 +41,7 @@ class Parser:
         self._event = ""
         self._data: list[str] = []
         self._size = 0
+        self._retry: int | None = None
         self._first = True
         self._after_cr = False
 
@@ -78,9 +86,11 @@ class Parser:
             self._event = value
         else:
             self._size -= len(line)
+            if field == "retry" and _MILLISECONDS.fullmatch(value):
+                self._retry = int(value)
         return None
 
     def _end_message(self) -> Message | None:
         event, data = self._event, self._data
         self._event, self._data, self._size = "", [], 0
-        return Message(event or "message", "\n".join(data)) if data else None
+        return Message(event or "message", "\n".join(data), self._retry) if data else None
