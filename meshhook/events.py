@@ -9,15 +9,14 @@ No event holds arguments, results, keys or the text of an exception.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import re
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
-from meshhook import forks
 from meshhook.colour import is_async
 from meshhook.reporting import Reporter
 
@@ -240,14 +239,25 @@ def _in_words(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
-_lock = threading.RLock()
-_subscribers: tuple[tuple[tuple[type[Event], ...], Callable[[Any], object]], ...] = ()
+class _Subscriber:
+    """Who is told, and of what: ``kinds`` is replaced whole, so that it can be read at any time."""
+
+    __slots__ = ("kinds", "listener")
+
+    def __init__(self, kinds: tuple[type[Event], ...], listener: Callable[[Any], object]) -> None:
+        self.kinds = kinds
+        self.listener = listener
+
+
+_subscribers: list[_Subscriber] = []
+# Changed by ``append`` and ``remove`` and read as a copy, each of which is one step: there is no
+# lock that the garbage collector, a signal handler or a fork could find held.
 
 
 class Subscription:
     """What :func:`subscribe` returns: ``close()`` it, or use it as a context manager."""
 
-    def __init__(self, entry: tuple[tuple[type[Event], ...], Callable[[Any], object]]) -> None:
+    def __init__(self, entry: _Subscriber) -> None:
         self._entry = entry
 
     def listen_to(self, *kinds: type[Event]) -> None:
@@ -255,18 +265,13 @@ class Subscription:
 
         No event is told twice for it, and none that is of both the old and the new kinds is missed.
         """
-        global _subscribers  # noqa: PLW0603 - as in close
-        _refuse_what_cannot_listen(self._entry[1], kinds)
-        entry = (kinds or (Event,), self._entry[1])
-        with _lock:
-            _subscribers = tuple(entry if each is self._entry else each for each in _subscribers)
-            self._entry = entry
+        _refuse_what_cannot_listen(self._entry.listener, kinds)
+        self._entry.kinds = kinds or (Event,)
 
     def close(self) -> None:
         """Stop listening. Safe to call more than once."""
-        global _subscribers  # noqa: PLW0603 - one tuple, replaced whole, so that emit reads no lock
-        with _lock:
-            _subscribers = tuple(each for each in _subscribers if each is not self._entry)
+        with contextlib.suppress(ValueError):  # it has been closed already
+            _subscribers.remove(self._entry)
 
     def __enter__(self) -> Self:
         return self
@@ -284,11 +289,9 @@ def subscribe(listener: Callable[[Any], object], *kinds: type[Event]) -> Subscri
     Raises:
         TypeError: for a listener that cannot be called or is async, or a kind that is no event.
     """
-    global _subscribers  # noqa: PLW0603 - as above
     _refuse_what_cannot_listen(listener, kinds)
-    entry = (kinds or (Event,), listener)
-    with _lock:
-        _subscribers = (*_subscribers, entry)
+    entry = _Subscriber(kinds or (Event,), listener)
+    _subscribers.append(entry)
     return Subscription(entry)
 
 
@@ -304,25 +307,17 @@ def _refuse_what_cannot_listen(listener: object, kinds: tuple[object, ...]) -> N
 
 def wanted(kind: type[Event]) -> bool:
     """Tell whether anybody listens to ``kind``; ask before building an event."""
-    for kinds, _ in _subscribers:  # noqa: SIM110 - a generator costs four times as much
-        if issubclass(kind, kinds):
+    for each in [*_subscribers]:  # noqa: SIM110 - a generator costs four times as much
+        if issubclass(kind, each.kinds):
             return True
     return False
 
 
 def emit(event: Event) -> None:
     """Tell ``event`` to its subscribers. Call it with no lock held."""
-    for kinds, listener in _subscribers:
-        if isinstance(event, kinds):
+    for each in [*_subscribers]:
+        if isinstance(event, each.kinds):
             try:
-                listener(event)
+                each.listener(event)
             except Exception:
                 logger.exception("an event listener failed on %s", type(event).__name__)
-
-
-def _make_lock_anew() -> None:
-    global _lock  # noqa: PLW0603 - the parent may have held it while forking
-    _lock = threading.RLock()
-
-
-forks.after_in_child(_make_lock_anew)

@@ -35,9 +35,9 @@ ALL = [
 @pytest.fixture(autouse=True)
 def _nobody_stays() -> Iterator[None]:
     """Every test leaves as many subscribers as it found: none."""
-    assert events._subscribers == ()
+    assert events._subscribers == []
     yield
-    assert events._subscribers == ()
+    assert events._subscribers == []
 
 
 @pytest.fixture
@@ -351,14 +351,52 @@ def test_who_never_drains_costs_nothing_but_the_rings(feed: Feed) -> None:
 
 
 def test_who_has_vanished_listens_no_more(feed: Feed) -> None:
-    """Nobody has to close what nobody has; also one that waits for something."""
+    """Nobody has to close what nobody has; with the next event it is noticed."""
     listener = feed.listen()
     gone = weakref.ref(listener)
     del listener
     gc.collect()
     assert gone() is None
-    assert not events.wanted(CallRejected)
     events.emit(changed())
+    assert not events.wanted(CallRejected)
+    assert feed._waiting == ()
+
+
+def test_who_vanishes_takes_no_lock(feed: Feed) -> None:
+    """The garbage collector may run while other locks are held, and the feed waits for those."""
+    doomed = [feed.listen()]
+    with feed._lock:
+        vanishing = threading.Thread(target=doomed.clear)
+        vanishing.start()
+        vanishing.join(GIVE_UP)
+        assert not vanishing.is_alive()
+        assert feed._alive() == []
+
+
+def test_coming_and_going_while_nothing_happens_leaves_nothing(feed: Feed) -> None:
+    """Whether they are closed or forgotten."""
+    for number in range(50):
+        listener = feed.listen()
+        if number % 2:
+            listener.close()
+    del listener
+    feed.listen().close()
+    assert (feed._waiting, feed._listeners) == ((), set())
+    assert not events.wanted(CallRejected)
+
+
+def test_who_comes_while_the_feed_is_closed_hears_when_it_is_started(
+    feed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread may close it in the middle of listening."""
+    with monkeypatch.context() as closing:
+        closing.setattr(feed, "start", feed.close)
+        listener = feed.listen()
+    feed.start()
+    events.emit(changed("1"))
+    events.emit(rejected("2"))
+    assert drained(listener) == ["1", "2"]
+    listener.close()
 
 
 def test_who_vanishes_while_the_feed_asks_for_others(
@@ -396,6 +434,25 @@ def test_what_comes_in_while_room_is_made(feed: Feed) -> None:
     assert [drained(small), drained(great)] == [["late"], ["late"]]
     small.close()
     great.close()
+
+
+def test_an_interrupt_while_room_is_made(feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever wanted the room does not get it; all goes on, and the next one does."""
+
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    events.emit(changed("1"))
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr("meshhook.observe.feed.deque", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            feed.listen(capacity=500)
+    events.emit(changed("2"))
+    assert names(feed.recent()) == ["1", "2"]
+    with feed.listen(capacity=500) as listener:
+        for number in range(500):
+            events.emit(changed(str(number)))
+        assert len(drained(listener)) == 500
 
 
 def test_a_feed_that_nobody_started_can_be_listened_to() -> None:

@@ -7,8 +7,10 @@ import contextlib
 import dataclasses
 import functools
 import logging
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ import pytest
 import meshhook as mh
 from meshhook import events
 from meshhook.events import CallFailed, CallRejected, CircuitChanged, Event, event_name
+from tests.waiting import GIVE_UP
 
 EVERY_EVENT = [
     kind for kind in vars(events).values() if isinstance(kind, type) and issubclass(kind, Event)
@@ -25,9 +28,9 @@ EVERY_EVENT = [
 @pytest.fixture(autouse=True)
 def _nobody_stays() -> Iterator[None]:
     """Every test leaves as many subscribers as it found: none."""
-    assert events._subscribers == ()
+    assert events._subscribers == []
     yield
-    assert events._subscribers == ()
+    assert events._subscribers == []
 
 
 @pytest.fixture
@@ -387,3 +390,46 @@ def test_no_event_is_missed_or_told_twice_while_a_listener_asks_for_others() -> 
     asking.join(10)
     subscription.close()
     assert heard == names
+
+
+@contextlib.contextmanager
+def before_every_line_of_events(work: Callable[[], object]) -> Iterator[None]:
+    """Have ``work`` done in the middle of what this thread does with events."""
+
+    def watch(frame: FrameType, event: str, _: Any) -> Any:
+        if frame.f_code.co_filename != events.__file__:
+            return None
+        if event == "line":
+            work()
+        return watch
+
+    before = sys.gettrace()
+    sys.settrace(watch)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+
+
+def test_whoever_subscribes_keeps_nobody_from_it() -> None:
+    """A finalizer may run there, and wait for a thread that subscribes: no change is undone."""
+    kept: list[events.Subscription] = []
+    heard: list[int] = []
+
+    def come_and_go() -> None:
+        number = len(kept)
+        kept.append(mh.subscribe(lambda _: heard.append(number), CallRejected))
+        kept[-1].listen_to(CallFailed)
+        mh.subscribe(lambda _: heard.append(-1)).close()
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        pool.submit(int).result(GIVE_UP)
+        with before_every_line_of_events(lambda: pool.submit(come_and_go).result(GIVE_UP)):
+            subscription = mh.subscribe(lambda _: heard.append(-2), CallRejected)
+            subscription.listen_to()
+            subscription.close()
+    assert len(kept) > 5
+    events.emit(CallFailed(policy="p", name="n", error="E"))
+    assert heard == list(range(len(kept)))
+    for each in kept:
+        each.close()
