@@ -9,9 +9,10 @@ memory is bounded whoever listens. A :class:`Listener` has no queue: it remember
 read. So an event costs the call the same for one listener as for a hundred, and one that is never
 drained costs nothing. What leaves a ring before a listener has read it is counted as dropped.
 
-The lock is held for a few steps, which read and write memory. It is reentrant: an event may happen
-in a signal handler or a finalizer that interrupts the feed in its own work, and is kept when that
-is done.
+The lock is held for a few steps, which read and write memory and take no other lock. It is
+reentrant: an event may happen in a signal handler or a finalizer that interrupts the feed in its
+own work, and is kept when that is done. A listener that nobody has any more may vanish anywhere,
+whatever locks are held there: so that takes no lock, and the feed notices at its next event.
 """
 
 from __future__ import annotations
@@ -107,10 +108,9 @@ class Feed:
     def renew_locks(self) -> None:
         """Make the lock anew, in a forked child, where none of the listeners is drained."""
         self._lock = threading.RLock()
-        self._is_busy = self._is_asking = False
+        self._is_busy = False
         self._listeners: set[weakref.ref[Listener]] = set()
         self._waiting: tuple[weakref.ref[Listener], ...] = ()
-        # Not now: the lock of the events may not be a new one yet.
         self._must_ask = True
 
     def start(self) -> Self:
@@ -118,6 +118,7 @@ class Feed:
         with self._lock:
             if self._subscription is None:
                 self._subscription = subscribe(self._hear, *NOTABLE)
+                self._must_ask = True  # somebody may have come while it was closed
         return self
 
     def close(self) -> None:
@@ -188,7 +189,7 @@ class Feed:
             listener = Listener(self, wanted, capacity, on_ready)
             self._listeners.add(listener._ref)
             self._make_room(capacity)
-            self._ask()
+            self._must_ask = True
             listener._arm()
             ready = self._catch_up()
         for each in ready:
@@ -197,11 +198,13 @@ class Feed:
 
     def _make_room(self, capacity: int) -> None:
         if capacity > self._capacity:
-            self._capacity = capacity
             self._is_busy = True
-            for ring in self._rings.values():
-                ring.last = deque(ring.last, maxlen=capacity)
-            self._is_busy = False
+            try:
+                for ring in self._rings.values():
+                    ring.last = deque(ring.last, maxlen=capacity)
+                self._capacity = capacity
+            finally:
+                self._is_busy = False
 
     def _alive(self) -> list[Listener]:
         found = [ref() for ref in list(self._listeners)]
@@ -209,45 +212,42 @@ class Feed:
 
     def _ask(self) -> None:
         """Subscribe to what is notable and what the listeners want. Call it under the lock."""
-        self._must_ask = True
-        if self._is_asking:
-            return  # a listener has vanished meanwhile
-        self._is_asking = True
-        try:
-            while self._must_ask and self._subscription is not None:
-                self._must_ask = False
-                kinds: set[type[Event]] = set(NOTABLE)
-                for listener in self._alive():
-                    kinds.update((Event,) if listener._kinds is None else listener._kinds)
-                self._subscription.listen_to(*((Event,) if Event in kinds else kinds))
-        finally:
-            self._is_asking = False
+        self._must_ask = False
+        self._waiting = tuple(ref for ref in self._waiting if ref in self._listeners)
+        if self._subscription is not None:
+            kinds: set[type[Event]] = set(NOTABLE)
+            for listener in self._alive():
+                kinds.update((Event,) if listener._kinds is None else listener._kinds)
+            self._subscription.listen_to(*((Event,) if Event in kinds else kinds))
 
     def _forget(self, ref: weakref.ref[Listener]) -> None:
-        """Do without a listener: it was closed, or nobody has it any more."""
-        with self._lock:
-            self._listeners.discard(ref)
-            self._waiting = tuple(each for each in self._waiting if each is not ref)
-            self._ask()
+        """Do without a listener from the next event on. Takes no lock."""
+        self._listeners.discard(ref)
+        self._must_ask = True
 
     def _hear(self, event: Event) -> None:
         """Keep one event. The call waits for this."""
+        self._came_in.append((time.time(), event))
+        self._settle()
+
+    def _settle(self) -> None:
+        """Do what there is to do, and wake who waited for it."""
         with self._lock:
-            self._came_in.append((time.time(), event))
             ready = self._catch_up()
         for listener in ready:
             listener._wake()
 
     def _catch_up(self) -> list[Listener]:
-        """Keep what has come in; return who is to be woken. Call it under the lock."""
+        """Ask and keep what has come in; return who is to be woken. Call it under the lock."""
         ready: list[Listener] = []
         if self._is_busy:
             return ready  # this interrupts us at our own work, which ends in here
-        if self._must_ask:
-            self._ask()
         self._is_busy = True
         try:
-            while self._came_in:
+            while self._must_ask or self._came_in:
+                if self._must_ask:
+                    self._ask()
+                    continue
                 when, event = self._came_in.popleft()
                 self._keep(when, event)
                 if self._waiting:
@@ -357,6 +357,7 @@ class Listener:
     def close(self) -> None:
         """Stop listening. Safe to call more than once."""
         self._feed._forget(self._ref)
+        self._feed._settle()
         self._bell.ring()
 
     def __enter__(self) -> Self:
