@@ -47,6 +47,8 @@ _VALUE = struct.Struct("dd")
 _lock = threading.RLock()
 _writers: list[Writer] = []  # guarded by _lock
 _has_ended = False  # guarded by _lock
+_forking: set[int] = set()
+"""The threads that are forking the process at this moment."""
 
 
 def start_multiprocess(
@@ -158,9 +160,12 @@ class Writer:
         self.settle()
 
     def settle(self) -> None:
-        """Have a thread if there is something to write, and else wait for it to end."""
+        """Have a thread while this is open, and else wait for it to end.
+
+        None either while the process forks: it should have no other threads then.
+        """
         with _lock:
-            if not self._closed:
+            if not self._closed and not _forking:
                 self._start()
                 return
             self._pausing.set()
@@ -183,13 +188,6 @@ class Writer:
             _log.warning("metrics of this process are not written: %s", error)
             return
         self._thread = thread
-
-    def pause(self) -> None:
-        """Wait for the thread to end: a process should have no others while it forks."""
-        self._pausing.set()
-        thread, self._thread = self._thread, None
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(_PATIENCE)
 
     def begin_anew(self) -> None:
         """Go on from nothing in a forked child: what its parent has counted, its parent tells."""
@@ -298,11 +296,13 @@ def _close_all() -> None:
 
 
 def _pause() -> None:
+    _forking.add(threading.get_ident())
     for writer in _writers:
-        writer.pause()
+        writer.settle()
 
 
 def _go_on() -> None:
+    _forking.discard(threading.get_ident())
     for writer in _writers:
         writer.settle()
 
@@ -311,6 +311,7 @@ def _begin_anew() -> None:
     """Let every writer begin anew in a forked child."""
     global _lock  # noqa: PLW0603 - the parent may have held it while forking
     _lock = threading.RLock()
+    _forking.clear()
     for writer in _writers:
         try:
             writer.begin_anew()

@@ -29,11 +29,10 @@ from meshhook.observe.prometheus import PrometheusCollector, exposition
 from tests.forking import in_a_fork
 from tests.observe.everything import ODD, attempt, everything, fail
 from tests.servers import free_port
-from tests.waiting import GIVE_UP, eventually
+from tests.waiting import GIVE_UP, Called, Held, eventually
 
 ROOT = Path(__file__).parents[2]
 LONG = 3600
-THREAD = "meshhook metrics"
 
 
 @pytest.fixture
@@ -81,6 +80,11 @@ def value(found: dict[Any, float], metric: str, /, **labels: str) -> float | Non
 
 def calls(found: dict[Any, float], name: str = "upstream", outcome: str = "success") -> Any:
     return value(found, "meshhook_calls_total", name=name, outcome=outcome)
+
+
+def writers() -> int:
+    """Return how many threads of writers there are."""
+    return sum(each.name == "meshhook metrics" for each in threading.enumerate())
 
 
 def files(directory: Path) -> list[str]:
@@ -163,7 +167,7 @@ def test_it_is_written_again_and_again(directory: Path, registry: mh.Registry) -
     for number in range(1, 4):
         breaker.call(int)
         assert eventually(lambda wanted=number: calls(merged(directory)) == wanted)
-    threads = [each for each in threading.enumerate() if each.name == THREAD]
+    threads = [each for each in threading.enumerate() if each.name == "meshhook metrics"]
     assert [each.daemon for each in threads] == [True]
 
 
@@ -179,7 +183,7 @@ def test_closed_it_leaves_its_counters(directory: Path, registry: mh.Registry) -
     assert calls(merged(directory)) == 2
     assert value(merged(directory), "meshhook_circuit_state", state="closed") is None
     assert files(directory) == ["counter_.db", "histogram_.db"]
-    assert not [each for each in threading.enumerate() if each.name == THREAD]
+    assert writers() == 0
 
 
 def test_closed_it_goes_on_when_it_is_asked(directory: Path, registry: mh.Registry) -> None:
@@ -195,7 +199,7 @@ def test_closed_it_goes_on_when_it_is_asked(directory: Path, registry: mh.Regist
             assert calls(samples(body.decode())) == number
             assert calls(merged(directory)) == number
         assert files(directory) == ALL_FILES
-        assert len([each for each in threading.enumerate() if each.name == THREAD]) == 1
+        assert writers() == 1
 
 
 def test_what_the_parent_of_a_fork_has_counted_stays_its_own(
@@ -228,7 +232,7 @@ def test_a_process_that_ends_opens_nothing_again(directory: Path, registry: mh.R
         assert calls(samples(body.decode())) == 1
         assert calls(samples(body.decode()), "other") is None
     assert files(directory) == ["counter_.db", "histogram_.db"]
-    assert not [each for each in threading.enumerate() if each.name == THREAD]
+    assert writers() == 0
 
 
 def test_a_scrape_after_the_last_write_of_a_process(directory: Path) -> None:
@@ -358,6 +362,77 @@ def test_no_thread_of_ours_runs_while_a_process_forks(
     assert threading.active_count() == before
     breaker.call(int)
     assert eventually(lambda: calls(merged(directory)) == 1)
+
+
+def test_it_goes_on_when_the_last_fork_is_done(directory: Path, registry: mh.Registry) -> None:
+    """Two threads that fork at once leave one thread, and no more after the end."""
+    writer = start_multiprocess(registry)
+    first, second = Held(), Held()
+
+    def fork(held: Held) -> None:
+        multiprocess._pause()
+        held()
+        multiprocess._go_on()
+
+    forks = [Called("sync", fork, held) for held in (first, second)]
+    assert first.inside.wait(GIVE_UP)
+    assert second.inside.wait(GIVE_UP)
+    assert writers() == 0
+    first.go.set()
+    forks[0].result()
+    start_multiprocess(registry)
+    assert writers() == 0
+    second.go.set()
+    forks[1].result()
+    assert writers() == 1
+    multiprocess._go_on()
+    assert writers() == 1
+    writer.close()
+    assert writers() == 0
+
+
+def test_a_write_that_outlasts_a_fork_is_the_last_of_its_thread(
+    directory: Path, registry: mh.Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another goes on; the fork has not waited for long."""
+    monkeypatch.setattr(multiprocess, "_PATIENCE", 0.001)
+    held = Held()
+    with monkeypatch.context() as patch:
+        patch.setattr(Writer, "write", held)
+        start_multiprocess(registry, interval="1ms")
+        assert held.inside.wait(GIVE_UP)
+        patch.setattr(Writer, "write", bool)
+        assert in_a_fork(lambda: writers() == 1) == 0
+        assert writers() == 2
+        held.go.set()
+        assert eventually(lambda: writers() == 1)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # newer Pythons warn of such forks
+def test_sums_are_exact_after_forks_from_several_threads(
+    directory: Path, registry: mh.Registry
+) -> None:
+    """Each process tells its own calls, and one thread is left."""
+    breaker = mh.circuit_breaker("upstream", registry=registry)
+    writer = start_multiprocess(registry, interval="1ms")
+
+    def child() -> bool:
+        breaker.call(int)
+        multiprocess._close_all()
+        return True
+
+    def fork() -> bool:
+        for _ in range(5):
+            breaker.call(int)
+            assert in_a_fork(child) == 0
+        return True
+
+    forks = [Called("sync", fork) for _ in range(2)]
+    assert all(each.result() for each in forks)
+    assert writers() == 1
+    writer.close()
+    assert writers() == 0
+    assert calls(merged(directory)) == 20
 
 
 def test_a_closed_writer_stays_closed(directory: Path, registry: mh.Registry) -> None:
