@@ -102,11 +102,15 @@ class Registry:
         policy: Any = self._shared.get((kind, name))
         if policy is None:
             policy = self._keep(kind, name, recipe, make)
-        if policy.recipe is None:
+        while (known := policy.recipe) is None:
             # A configuration made it, and now the code tells what it is like.
-            self._settle(policy, recipe)
-        if policy.recipe.settings != recipe.settings:
-            there, here = differing(policy.recipe.settings, recipe.settings)
+            try:
+                self._settle(policy, recipe)
+            except BaseException:
+                policy.recipe = None  # so that the next one is told as well
+                raise
+        if known.settings != recipe.settings:
+            there, here = differing(known.settings, recipe.settings)
             raise ConfigurationError(
                 f"{kind} {name!r} exists with other settings: it has {there}, and here it gets "
                 f"{here}; use the same settings or another name"
@@ -147,12 +151,22 @@ class Registry:
         with self._lock:
             if policy._name is not None:
                 return policy._name
-            policy._name = self._free_name(policy.kind, name)
-            self._owned[policy.kind, policy._name] = policy
+            policy._name = own = self._free_name(policy.kind, name)
+            self._owned[policy.kind, own] = policy
             is_configured = self._layers is not None and policy.recipe is not None
         if is_configured:
-            self._settle(policy, policy.recipe)
-        return policy._name
+            try:
+                self._settle(policy, policy.recipe)
+            except BaseException:
+                self._turn_out(policy, own)
+                raise
+        return own
+
+    def _turn_out(self, policy: Entry, name: str) -> None:
+        """Let go of a policy that may not be what it would be in here; the next call asks anew."""
+        with self._lock:
+            self._owned.pop((policy.kind, name), None)
+            policy._name = None
 
     def _settle(self, policy: Any, recipe: Any) -> None:
         """Have a policy that is in here already go by what lies over its recipe."""
