@@ -22,9 +22,9 @@ def add_to(commands: Parsers) -> None:
         "health",
         help="ask whether services are ready",
         description=(
-            "Asks services how they are. Exits with 0 when all are ready, 1 when one is not, 2 "
-            "when the arguments make no sense, and 3 when one cannot be reached or does not answer "
-            "as meshhook does."
+            "Asks services how they are. Exits with 0 when all are ready, 1 when one is not or "
+            "refuses to say so, 2 when the arguments make no sense, and 3 when one cannot be "
+            "reached or does not answer as meshhook does."
         ),
     )
     servers.add_arguments(parser)
@@ -77,7 +77,8 @@ def _member(remote: Remote, answer: Any) -> dict[str, Any]:
         case dict():
             return member | answer
         case RemoteError():
-            return member | {"reachable": False, "error": str(answer)}
+            is_there = servers.code_of(answer) == servers.REFUSED
+            return member | {"reachable": is_there, "error": servers.with_hint(remote, answer)}
         case NotInTimeError():
             return member | {"reachable": False, "error": "timed out"}
         case _:
@@ -87,8 +88,9 @@ def _member(remote: Remote, answer: Any) -> dict[str, Any]:
 def _tell(member: dict[str, Any]) -> None:
     from meshhook.commands.words import spaced
 
-    if not member["reachable"]:
-        print(f"{member['url']}  unreachable: {member['error']}")
+    if member["error"]:
+        what = "says no" if member["reachable"] else "unreachable"
+        print(f"{member['url']}  {what}: {member['error']}")
         return
     print(f"{member['url']}  {member['status']}, {'ready' if member['ready'] else 'NOT READY'}")
     for name, policy in member["policies"].items():

@@ -29,7 +29,9 @@ CODES = (
     "and 3 when a server cannot be reached or does not answer as meshhook does."
 )
 _SHORTEST, _LONGEST = 0.1, 3600.0
-_UNAUTHORIZED = 401
+_UNAUTHORIZED, _NOT_FOUND = 401, 404
+_PATHS = ("/policies", "/events", "/metrics", "/fleet", "/health/live", "/health/ready", "/health")
+"""Of endpoints, which are no part of a URL here."""
 
 
 def add_arguments(parser: argparse.ArgumentParser, *, several: bool = True) -> None:
@@ -152,10 +154,18 @@ def complain_of(options: argparse.Namespace, remote: Remote, error: RemoteError)
 
 def in_words(remote: Remote, error: RemoteError) -> str:
     """Say what is wrong with a server, and what may be done about it."""
-    hint = ""
-    if getattr(error, "status", None) == _UNAUTHORIZED:
-        hint = f" (give a token by {TOKEN} or --token-file)"
-    return f"{remote.url}: {error}{hint}"
+    return f"{remote.url}: {with_hint(remote, error)}"
+
+
+def with_hint(remote: Remote, error: RemoteError) -> str:
+    """Say what is wrong, and what may be done about it, without the URL."""
+    status = getattr(error, "status", None)
+    if status == _UNAUTHORIZED:
+        return f"{error} (give a token by {TOKEN} or --token-file)"
+    path = next(filter(remote.url.endswith, _PATHS), "")
+    if status == _NOT_FOUND and path:
+        return f"{error} (leave off {path}: the URL is where the endpoints are mounted)"
+    return str(error)
 
 
 def code_of(error: RemoteError) -> int:

@@ -142,6 +142,48 @@ def test_what_is_no_meshhook_is_code_3(
     assert "answered with something that is no JSON" in out + err
 
 
+@pytest.mark.parametrize("said", [{"error": "no such path"}, b"<html>"])
+@pytest.mark.parametrize("path", ["policies", "health/ready", "health", "metrics", "fleet"])
+@pytest.mark.parametrize("command", ["policies", "health", "events", "act"])
+def test_a_url_of_an_endpoint_is_one_too_many(
+    command: str, path: str, said: Any, server: Canned, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is copied out of a browser or the documentation; all commands take it alike."""
+    for asked in ("policies", "health", "events", "policies/retry/a/reset"):
+        server.answers[f"/mesh/{path}/{asked}"] = http(said, 404)
+    more = ["retry/a", "reset"] if command == "act" else []
+    code = cli.main([command, f"{server.url}/mesh/{path}", *more])
+    assert code == (3 if said == b"<html>" else 1)
+    out, err = capsys.readouterr()
+    assert (out + err).endswith(
+        f" (leave off /{path}: the URL is where the endpoints are mounted)\n"
+    )
+
+
+def test_health_of_one_that_wants_a_token(
+    server: Canned, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is there, and says no: code 1, as with the other commands; nobody there is worse."""
+    server.answers["/health"] = http({"error": "say who you are"}, 401)
+    why = "401: say who you are (give a token by MESHHOOK_TOKEN or --token-file)"
+    assert cli.main(["health", server.url]) == 1
+    assert capsys.readouterr().out == f"{server.url}  says no: {why}\n"
+    assert cli.main(["health", "--json", server.url]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert (document["ready"], document["unreachable"]) == (False, 0)
+    assert document["members"][0] == {
+        "url": server.url,
+        "reachable": True,
+        "error": why,
+        "status": None,
+        "ready": False,
+        "policies": {},
+    }
+    server.answers["/health"] = http({"error": "not you"}, 403)
+    assert cli.main(["health", server.url, nobody()]) == 3
+    assert f"{server.url}  says no: 403: not you\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("command", ["policies", "events", "events --follow", "top --once"])
 def test_who_is_refused_is_told_how_to_be_let_in(
     command: str, server: Canned, capsys: pytest.CaptureFixture[str]
