@@ -379,6 +379,33 @@ def test_rate_limits(frozen: Any, registry: mh.Registry) -> None:
     assert health_of(registry) == (OK, "ok")
 
 
+def test_rate_limits_are_judged_by_the_cost_of_a_call(frozen: Any, registry: mh.Registry) -> None:
+    """What is left is of no use if it is less; where the arguments tell the cost, it is 1."""
+    limit = mh.rate_limit("5/10s", cost=3, name="db", registry=registry)
+    assert (health_of(registry), limit.stats().retry_after) == ((OK, "ok"), 0)
+    limit.call(int)
+    assert (health_of(registry), limit.remaining()) == ((DEGRADED, "limited"), 2)
+    assert limit.stats().retry_after == 2
+    frozen.tick(2)
+    assert health_of(registry) == (OK, "ok")
+    limit.call(int)
+    by_arguments = mh.rate_limit("5/10s", cost=lambda cost: cost, name="other", registry=registry)
+    by_arguments(lambda cost: cost)(4)
+    assert health_of(registry, "other") == (OK, "ok")
+    by_arguments(lambda cost: cost)(1)
+    assert health_of(registry, "other") == (DEGRADED, "limited")
+
+
+@pytest.mark.parametrize("algorithm", ["gcra", "sliding_log", "fixed_window"])
+def test_a_pause_limits(algorithm: Any, frozen: Any, registry: mh.Registry) -> None:
+    """For as long as it takes."""
+    limit = mh.rate_limit("5/s", algorithm=algorithm, name="db", registry=registry)
+    limit.pause_for(60)
+    assert health_of(registry) == (DEGRADED, "limited")
+    frozen.tick(60)
+    assert health_of(registry) == (OK, "ok")
+
+
 def test_rate_limits_with_keys(registry: mh.Registry) -> None:
     """They are limited while somebody waits for a turn."""
     limit = mh.rate_limit("1/h", max_wait=None, key="{key}", name="db", registry=registry)

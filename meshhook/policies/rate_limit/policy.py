@@ -403,7 +403,10 @@ class RateLimit(Policy):
     def stats(self) -> RateLimitStats:
         """Return the counters, and how the limit stands; a family has as many as keys."""
         family, limiters = self._family, self._limiters()
-        standing = self._limiter.peek() if family is None else None
+        cost = self.settings.cost
+        standing = None
+        if family is None:
+            standing = self._limiter.peek(1 if callable(cost) else cost)
         return RateLimitStats(
             policy=self.kind,
             name=self.name,

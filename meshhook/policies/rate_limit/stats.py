@@ -16,10 +16,10 @@ class RateLimitStats(Stats):
     ``calls`` is admitted + rejected + cancelled. ``waited`` of the admitted calls waited for their
     turn; ``rejected`` ones were refused, at once or when their turn could not come in time any
     more; ``cancelled`` ones were cancelled or interrupted while they waited. ``waiting`` wait now.
-    ``limit`` is the rate by now, ``remaining`` how many calls could start at once, ``retry_after``
-    when the next can, and ``reset_after`` when nothing of what has started counts any more, in
-    seconds. For a family (``key=``) these three are None, and ``keys`` is how many limits there
-    are.
+    ``limit`` is the rate by now, ``remaining`` the cost that could start at once, ``retry_after``
+    when the next call can, one of cost 1 where the cost is that of its arguments, and
+    ``reset_after`` when nothing of what has started counts any more, in seconds. For a family
+    (``key=``) these three are None, and ``keys`` is how many limits there are.
     """
 
     limit: str
@@ -37,8 +37,11 @@ class RateLimitStats(Stats):
     evicted: int = 0
 
     def health(self) -> tuple[Status, str]:
-        """Return whether the next call has to wait. A limit that is kept is never failing."""
-        if self.waiting or self.remaining == 0:
+        """Return whether the next call has to wait. A limit that is kept is never failing.
+
+        Of a family only those who wait are known: each key has a limit and a lock of its own.
+        """
+        if self.waiting or self.retry_after:
             return Status.DEGRADED, "limited"
         return Status.OK, "ok"
 
