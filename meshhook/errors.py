@@ -329,3 +329,6 @@ class InjectedFaultError(MeshHookError):
 
 class ConfigurationError(MeshHookError, ValueError):
     """A setting is wrong. Raised where it is written; names argument, value and fix."""
+
+    _argument: str | None = None
+    """The one that is wrong whatever the others are; None if only several together are."""

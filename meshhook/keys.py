@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 
 from meshhook.colour import is_async
 from meshhook.errors import ConfigurationError
+from meshhook.settings import unfit, wrong
 
 Key: TypeAlias = str | tuple[str, ...] | Callable[..., Any]
 KeyOf: TypeAlias = Callable[[tuple[Any, ...], dict[str, Any]], Any]
@@ -145,25 +146,24 @@ def fields_of(key: str | tuple[str, ...]) -> list[str]:
         try:
             parts = list(string.Formatter().parse(key))
         except ValueError as error:
-            raise ConfigurationError(f"key {key!r} is not a template: {error}") from None
+            raise unfit("key", f"key {key!r} is not a template: {error}") from None
         if any(conversion or spec for _, field, spec, conversion in parts if field is not None):
-            raise ConfigurationError(
-                f"key {key!r} formats its fields; write the bare names, such as '{{order.id}}'"
+            raise unfit(
+                "key",
+                f"key {key!r} formats its fields; write the bare names, such as '{{order.id}}'",
             )
         fields = [field for _, field, _, _ in parts if field is not None]
     elif isinstance(key, tuple):
         fields = list(key)
         if not all(map(_is_text, fields)):
-            raise ConfigurationError(f"key must hold names of arguments, got {key!r}")
+            raise unfit("key", f"key must hold names of arguments, got {key!r}")
     else:
-        raise ConfigurationError(
-            f"key must be a template such as '{{order.id}}', a tuple of names or a callable, "
-            f"got {key!r}"
-        )
+        raise wrong("key", key, "a template such as '{order.id}', a tuple of names or a callable")
     if not fields:
-        raise ConfigurationError(
+        raise unfit(
+            "key",
             f"key {key!r} names no argument, so that all calls would share it; "
-            "write a name in braces, such as '{order.id}'"
+            "write a name in braces, such as '{order.id}'",
         )
     return fields
 

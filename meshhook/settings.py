@@ -25,8 +25,15 @@ _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0
 
 
 def wrong(argument: str, value: object, wanted: str) -> ConfigurationError:
-    """Build the error for a setting that cannot be used."""
-    return ConfigurationError(f"{argument} must be {wanted}, got {_shown(value)}")
+    """Build the error for a setting that cannot be used, whatever the others are."""
+    return unfit(argument, f"{argument} must be {wanted}, got {_shown(value)}")
+
+
+def unfit(argument: str, text: str) -> ConfigurationError:
+    """Build the error that says ``text`` of a setting that is wrong, whatever the others are."""
+    error = ConfigurationError(text)
+    error._argument = argument
+    return error
 
 
 def _shown(value: object) -> str:
@@ -68,7 +75,7 @@ def duration(argument: str, value: Duration, *, zero: bool = False) -> float:
     if seconds is None or not math.isfinite(seconds) or seconds < 0 or (seconds == 0 and not zero):
         error = wrong(argument, value, wanted)
         if isinstance(value, str) and _is_number(value):
-            error = ConfigurationError(f"{error}; for seconds write '{value.strip()}s'")
+            error = unfit(argument, f"{error}; for seconds write '{value.strip()}s'")
         raise error
     return seconds
 

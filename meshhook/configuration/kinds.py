@@ -168,8 +168,7 @@ def check_alone(kind: str, argument: str, value: Any) -> str | None:
     try:
         recipes_of(kind).settings(arguments)
     except ConfigurationError as error:
-        text = str(error)
-        return text if text.startswith(f"{argument} ") else None
+        return str(error) if error._argument == argument else None
     except Exception as error:
         return f"{argument} cannot be used: {type(error).__qualname__}"
     return None
@@ -186,7 +185,7 @@ def _samples(kind: str, argument: str) -> dict[str, Any]:
     if kind == "fallback":
         given |= {"value": None, "last_good": 1}
     if "rate" in defaults and defaults["rate"] is REQUIRED:
-        given["rate"] = "1/s"
+        given["rate"] = 1 if argument == "period" else "1/s"  # which has a period of its own
     if argument == "max_keys":
         given["key"] = "{a}"
     return given

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 from meshhook.errors import ConfigurationError, InjectedFaultError
 from meshhook.events import logger
-from meshhook.settings import Duration, duration, function, wrong
+from meshhook.settings import Duration, duration, function, unfit, wrong
 
 Rate: TypeAlias = float | Callable[[], float]
 """A share of calls, 0 to 1, or a function that gives one."""
@@ -145,10 +145,11 @@ def _checked_fault(fault: Any) -> Fault | None:
         try:
             _fresh(fault, "")
         except Exception as error:
-            raise ConfigurationError(
-                f"fault={fault!r} cannot be made anew for each call ({error!r}): give a function "
-                "that makes it, such as fault=lambda: MyError('down', code=503)"
-            ) from None
+            raise unfit(
+                "fault",
+                f"fault={fault!r} cannot be made anew for each call ({type(error).__qualname__}): "
+                "give a function that makes it, such as fault=lambda: MyError('down', code=503)",
+            ) from error
         return fault
     if isinstance(fault, type) or not callable(fault):
         raise wrong("fault", fault, "an error, a type of errors, or a function that makes one")

@@ -10,7 +10,7 @@ from meshhook.errors import ConfigurationError
 from meshhook.judges import Judge, check_errors, check_judge
 from meshhook.keys import Key, check_key
 from meshhook.rules.phases import Rules, State
-from meshhook.settings import Duration, count, duration, flag, function, share
+from meshhook.settings import Duration, count, duration, flag, function, share, wrong
 
 ResetTimeout: TypeAlias = Duration | Callable[[int, Exception | None], Duration]
 """A duration, or what computes it from the number of openings in a row and the last exception."""
@@ -68,10 +68,6 @@ def breaker_settings(
         )
     if windowed and window is None and window_calls is None:
         window = 30.0
-    if slow_call_rate_threshold is not None and slow_call_duration is None:
-        raise ConfigurationError(
-            "slow_call_rate_threshold needs slow_call_duration: say from when on a call is slow"
-        )
     open_for = FALLBACK_RESET_TIMEOUT
     if callable(reset_timeout):
         function("reset_timeout", reset_timeout, "attempt", "error")
@@ -113,6 +109,10 @@ def breaker_settings(
         initial_state=_state(initial_state),
         critical=flag("critical", critical),
     )
+    if rules.slow_call_rate_threshold is not None and rules.slow_call_duration is None:
+        raise ConfigurationError(
+            "slow_call_rate_threshold needs slow_call_duration: say from when on a call is slow"
+        )
     _refuse_what_has_no_use(
         minimum_calls=minimum_calls, by_rate=by_rate, max_keys=max_keys, key=key
     )
@@ -175,6 +175,5 @@ def _state(value: State | str) -> State:
     try:
         return State(value)
     except ValueError:
-        raise ConfigurationError(
-            f"initial_state must be one of {', '.join(repr(str(s)) for s in State)}, got {value!r}"
-        ) from None
+        states = ", ".join(repr(str(each)) for each in State)
+        raise wrong("initial_state", value, f"one of {states}") from None

@@ -10,7 +10,7 @@ from meshhook import guard
 from meshhook.errors import ConfigurationError
 from meshhook.judges import Judge, check_errors
 from meshhook.keys import Key, check_key
-from meshhook.settings import Duration, count, duration, function, wrong
+from meshhook.settings import Duration, count, duration, function, unfit, wrong
 
 Handler: TypeAlias = Callable[..., Any]
 """Makes the result out of the error, or out of the error and the arguments of the call."""
@@ -65,10 +65,11 @@ def fallback_settings(
 ) -> FallbackSettings:
     """Check all settings of a fallback against each other."""
     if guard.is_target(value):
-        raise ConfigurationError(
+        raise unfit(
+            "value",
             f"value={value!r} is a callable, so it does not tell what to give instead: write "
             "@fallback([]) for a value, or @fallback(handler=fn) for a function of the error "
-            "(handler=lambda error: fn gives the callable itself)"
+            "(handler=lambda error: fn gives the callable itself)",
         )
     handlers = _handlers(handler)
     if value is ... and not handlers and last_good is None:

@@ -10,7 +10,7 @@ from meshhook.budgets import RetryBudget
 from meshhook.colour import colour_of
 from meshhook.errors import ConfigurationError
 from meshhook.judges import Judge, check_errors
-from meshhook.settings import Duration, count, duration, function, share, wrong
+from meshhook.settings import Duration, count, duration, function, share, unfit, wrong
 
 QUANTILE = 0.95
 MINIMUM_SAMPLES = 20
@@ -85,9 +85,10 @@ def hedge_settings(
 
 def _quantile(value: Any) -> float:
     if share("quantile", value) == 1:
-        raise ConfigurationError(
+        raise unfit(
+            "quantile",
             "quantile=1 is slower than every call, so no hedge would start; write 0.99, or give "
-            "delay"
+            "delay",
         )
     return float(value)
 
@@ -106,7 +107,8 @@ def _alternatives(value: Any) -> tuple[Callable[..., Any], ...]:
     functions = tuple(value)
     for at, fn in enumerate(functions):
         if not callable(fn) or isinstance(fn, type) or colour_of(fn).endswith("stream"):
-            raise wrong(f"alternatives[{at}]", fn, "a function, called in place of the hedged one")
+            wanted = "a function, called in place of the hedged one"
+            raise unfit("alternatives", str(wrong(f"alternatives[{at}]", fn, wanted)))
     return functions
 
 

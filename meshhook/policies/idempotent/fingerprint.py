@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from meshhook.canonical import ENCODERS, canonical, digest
-from meshhook.errors import ConfigurationError
 from meshhook.keys import (
     VARIADIC,
     Callee,
@@ -20,6 +19,7 @@ from meshhook.keys import (
     bind_arguments,
     fields_of,
 )
+from meshhook.settings import wrong
 
 Fingerprint: TypeAlias = bool | str | tuple[str, ...] | Callable[..., Any]
 """Which arguments of a call must be the same when its key comes again; ``"auto"`` or False too."""
@@ -131,7 +131,8 @@ def check_fingerprint(fingerprint: Any) -> Any:
         or (names and fingerprint)
     ):
         return fingerprint
-    raise ConfigurationError(
-        "fingerprint must be 'auto', False, the name of an argument, a tuple of names or a "
-        f"callable over the arguments, got {fingerprint!r}"
+    raise wrong(
+        "fingerprint",
+        fingerprint,
+        "'auto', False, the name of an argument, a tuple of names or a callable over the arguments",
     )

@@ -11,7 +11,7 @@ from meshhook.budgets import RetryBudget
 from meshhook.errors import ConfigurationError
 from meshhook.judges import Judge, check_errors, check_judge
 from meshhook.rules.backoff import Backoff, Curve, Jitter
-from meshhook.settings import Duration, count, duration, flag, function, wrong
+from meshhook.settings import Duration, count, duration, flag, function, unfit, wrong
 
 DelayOf: TypeAlias = Callable[[int], Duration] | Callable[[int, Exception | None], Duration]
 """Computes a delay from the number of the retry, and, if it takes that, the last error."""
@@ -113,7 +113,9 @@ def _attempts(value: Any, max_elapsed: Any) -> int | None:
     try:
         return count("max_attempts", value)
     except ConfigurationError as error:
-        raise ConfigurationError(f"{error}; the first call counts, so 1 means no retry") from None
+        raise unfit(
+            "max_attempts", f"{error}; the first call counts, so 1 means no retry"
+        ) from None
 
 
 def _rule(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
 from meshhook.errors import ConfigurationError
-from meshhook.settings import Duration, choice, count, duration, wrong
+from meshhook.settings import Duration, choice, count, duration, unfit, wrong
 
 Mode: TypeAlias = Literal["auto", "thread", "signal", "interrupt", "process", "cooperative"]
 """How a sync function is stopped; see :func:`meshhook.timeout`."""
@@ -40,8 +40,9 @@ def timeout_settings(
     """Check all settings of a timeout."""
     choice("mode", mode, get_args(Mode))
     if mode == "signal" and not HAS_SIGNALS:
-        raise ConfigurationError(
-            "mode='signal' needs setitimer, which this system has not; use mode='thread'"
+        raise unfit(
+            "mode",
+            "mode='signal' needs setitimer, which this system has not; use mode='thread'",
         )
     if message is not None and (not isinstance(message, str) or not message):
         raise wrong("message", message, "text that is not empty, or None")
@@ -58,14 +59,15 @@ def timeout_settings(
 def _limits(seconds: Duration | None, per_item: Duration | None) -> tuple[float, float | None]:
     if per_item is None:
         if seconds is None:
-            raise wrong("seconds", None, "a duration, or per_item given with it, for streams")
+            raise ConfigurationError(
+                "seconds must be a duration, or per_item given with it, for streams; got None"
+            )
         return duration("seconds", seconds), None
     each = duration("per_item", per_item)
     total = math.inf if seconds is None else duration("seconds", seconds)
     if each > total:
-        raise wrong(
-            "per_item",
-            per_item,
-            f"no longer than seconds={total:g}, the limit of all items; give more seconds, or None",
+        raise ConfigurationError(
+            f"per_item must be no longer than seconds={total:g}, the limit of all items, got "
+            f"{per_item!r}; give more seconds, or None"
         )
     return total, each
