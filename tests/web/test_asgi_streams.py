@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import itertools
+import sys
 import threading
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 
 import meshhook as mh
 from meshhook.observe.web import asgi
-from tests.waiting import eventually_async
+from tests.waiting import Called, eventually_async
 
 
 def awaited(test: Any) -> Any:
@@ -33,6 +35,8 @@ SCOPE = {
     "headers": [],
     "client": None,
 }
+
+STREAM = {"REQUEST_METHOD": "GET", "PATH_INFO": "/events", "wsgi.multithread": True}
 
 
 class Client:
@@ -427,16 +431,40 @@ def test_a_wsgi_stream_that_fails(
         raise RuntimeError("s3cret")
 
     monkeypatch.setattr("meshhook.observe.web.conversation.Conversation.next", fail)
-    environ = {
-        "REQUEST_METHOD": "GET", "PATH_INFO": "/events", "wsgi.multithread": True,
-    }  # fmt: skip
-    stream = app(environ, lambda status, headers: None)
+    stream = app(STREAM, lambda status, headers: None)
     assert app._endpoints.audience.streams == 1
     assert b"event: hello" in b"".join(stream)
     stream.close()  # type: ignore[attr-defined]
     assert app._endpoints.audience.streams == 0
     assert "RuntimeError at " in caplog.text
     assert "s3cret" not in caplog.text
+    app.close()
+
+
+@pytest.mark.parametrize("step", range(3))
+def test_an_event_in_a_wsgi_stream_that_begins_to_wait(registry: mh.Registry, step: int) -> None:
+    """A finalizer may bring it on in the thread of the stream, at any step; it is told."""
+    breaker = mh.circuit_breaker("payments")
+    steps = itertools.count()
+
+    def interrupt(_frame: Any, what: str, _arg: Any) -> Any:
+        if what == "line" and next(steps) == step:
+            breaker.force_open()
+        return interrupt
+
+    def follow() -> bytes:
+        stream = app(STREAM, lambda status, headers: None)
+        pieces = iter(stream)
+        assert b"event: hello" in next(pieces)
+        sys.settrace(lambda frame, *_: interrupt if frame.f_code.co_name == "wait" else None)
+        try:
+            return next(pieces)
+        finally:
+            sys.settrace(None)
+            stream.close()  # type: ignore[attr-defined]
+
+    app = mh.wsgi_app()
+    assert b"circuit_changed" in Called("sync", follow).result()
     app.close()
 
 

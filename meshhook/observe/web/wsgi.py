@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from typing import Any, TypeAlias
@@ -19,6 +18,7 @@ from meshhook.observe.web.replies import BUSY
 from meshhook.observe.web.security import Authorize, ask
 from meshhook.observe.web.wish import Wish
 from meshhook.registry import Registry
+from meshhook.runtime.bell import Bell
 
 Environ: TypeAlias = dict[str, Any]
 StartResponse: TypeAlias = Callable[..., Any]
@@ -118,8 +118,8 @@ def _read(environ: Environ, most: int) -> bytes | None:
 
 
 def _begun(audience: Audience, wish: Wish, environ: Environ) -> _Stream | None:
-    ready = threading.Event()
-    talk = audience.converse(wish, ready.set)
+    ready = Bell()
+    talk = audience.converse(wish, ready.ring)
     if talk is None:
         return None
     return _Stream(talk, ready, is_short=not environ.get("wsgi.multithread"))
@@ -132,12 +132,12 @@ class _Stream:
     short, and clients come back for more.
     """
 
-    def __init__(self, talk: Conversation, ready: threading.Event, *, is_short: bool) -> None:
+    def __init__(self, talk: Conversation, ready: Bell, *, is_short: bool) -> None:
         self._talk = talk
         self._told = self._tell(talk, ready, is_short=is_short)
 
     @staticmethod
-    def _tell(talk: Conversation, ready: threading.Event, *, is_short: bool) -> Iterator[bytes]:
+    def _tell(talk: Conversation, ready: Bell, *, is_short: bool) -> Iterator[bytes]:
         try:
             if is_short:
                 yield talk.begin(retry=2000)
@@ -146,7 +146,6 @@ class _Stream:
             while not talk.is_over:
                 if ready.wait(talk.pause()):
                     talk.closing.wait(talk.rest())
-                    ready.clear()
                 told = talk.next()
                 if told:
                     yield told
