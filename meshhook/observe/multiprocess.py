@@ -13,15 +13,17 @@ ends by itself, and else when another worker notices that nobody holds its lock 
 from __future__ import annotations
 
 import atexit
+import functools
 import json
 import logging
 import math
 import os
 import struct
+import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from meshhook import forks
 from meshhook.errors import ConfigurationError
@@ -42,6 +44,8 @@ _log = logging.getLogger("meshhook")
 _COUNTING = ("counter", "histogram")
 _PATIENCE = 1.0
 """For how many seconds a fork waits for a write to end."""
+_LAST = -1_000
+"""Where our part stands among what multiprocessing does at the end of a child."""
 _VALUE = struct.Struct("dd")
 
 _lock = threading.RLock()
@@ -295,6 +299,29 @@ def _close_all() -> None:
         writer.close()
 
 
+def _write_all() -> None:
+    for writer in _writers.copy():
+        writer._try_to_write()
+
+
+def _heed_multiprocessing() -> None:
+    """Have its children write when their work is done: they leave without ``atexit``."""
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        _enlist(util)
+
+
+@functools.cache  # once: forked children inherit it
+def _enlist(util: Any) -> None:
+    def have_done(work: Callable[[], None]) -> None:
+        # Nothing is closed: threads that are not daemons may still go on for long.
+        util.Finalize(None, work, exitpriority=_LAST)
+
+    have_done(_write_all)
+    # Children forget it when they begin.
+    util.register_after_fork(_write_all, have_done)
+
+
 def _pause() -> None:
     _forking.add(threading.get_ident())
     for writer in _writers:
@@ -317,8 +344,10 @@ def _begin_anew() -> None:
             writer.begin_anew()
         except Exception:
             _log.exception("metrics of this process are not written")
+    _heed_multiprocessing()
 
 
+_heed_multiprocessing()
 atexit.register(_end)
 forks.around(before=_pause, after_in_parent=_go_on)
 forks.after_in_child(_begin_anew)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -433,6 +434,67 @@ def test_sums_are_exact_after_forks_from_several_threads(
     writer.close()
     assert writers() == 0
     assert calls(merged(directory)) == 20
+
+
+CHILDREN = """
+import multiprocessing, sys
+import meshhook as mh
+from meshhook.observe.prometheus import start_multiprocess
+
+breaker = mh.circuit_breaker("upstream")
+start_multiprocess(interval=3600)
+
+def work(depth):
+    breaker.call(int)
+    if depth:
+        run(depth - 1)
+
+def run(depth):
+    child = multiprocessing.get_context(sys.argv[1]).Process(target=work, args=(depth,))
+    child.start()
+    child.join()
+
+if __name__ == "__main__":
+    breaker.call(int)
+    run(1)
+"""
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("how", ["fork", "forkserver", "spawn"])
+def test_children_of_multiprocessing(directory: Path, tmp_path: Path, how: str) -> None:
+    """What they, and their own children, have counted is there when they end."""
+    program = tmp_path / "program.py"
+    program.write_text(CHILDREN)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, str(program), how], check=True, env=environment)
+    assert calls(merged(directory)) == 3
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # other tests may have left threads
+def test_a_child_of_multiprocessing_has_written_when_it_ends(
+    directory: Path, registry: mh.Registry
+) -> None:
+    """By itself, though it leaves by os._exit; its gauges go with the next write of another."""
+    breaker = mh.circuit_breaker("upstream", registry=registry)
+    breaker.call(int)
+    writer = start(registry)
+    child = multiprocessing.get_context("fork").Process(target=breaker.call, args=(int,))
+    child.start()
+    child.join(GIVE_UP)
+    assert child.exitcode == 0
+    writer.write()
+    assert calls(merged(directory)) == 2
+    assert value(merged(directory), "meshhook_circuit_state", state="closed") == 1
+
+
+def test_without_multiprocessing_it_is_not_loaded(directory: Path) -> None:
+    """A process that has no such children pays nothing for them."""
+    program = (
+        "import sys; from meshhook.observe.prometheus import start_multiprocess; "
+        "start_multiprocess(); assert 'multiprocessing.util' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, cwd=ROOT)
 
 
 def test_a_closed_writer_stays_closed(directory: Path, registry: mh.Registry) -> None:
