@@ -3,7 +3,8 @@
 All changes of one go are checked before the first is made: each against the state that there is,
 and all of them together by making the drivers of every function that has one of the policies. Then
 each policy adapts its state, and the functions get new drivers. A call that runs ends in the driver
-in which it began, and is counted in the same state.
+in which it began, and is counted in the same state. Where that was broken off, as in a child that
+was forked in the middle of it, the next change makes the drivers that are missing.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ Change: TypeAlias = tuple["Changeable", Any]
 """A policy, and the settings that it gets."""
 
 
+_unbound: frozenset[Changeable] = frozenset()
+"""Policies that have adapted, or soon will, and whose functions may still have old drivers."""
+
+
 def check(changes: Sequence[Change]) -> None:
     """Raise ConfigurationError if not all of these can be made. Nothing changes."""
     with guard.lock:
@@ -31,13 +36,19 @@ def check(changes: Sequence[Change]) -> None:
 
 def apply(changes: Sequence[Change]) -> None:
     """Make all of these changes, or raise ConfigurationError and make none."""
+    global _unbound  # noqa: PLW0603 - one set for the process, as there is one lock
     changes = [(policy, new) for policy, new in changes if new != policy.settings]
-    if not changes:
+    if not changes and not _unbound:
         return
     with guard.lock:
         check(changes)
+        policies = _unbound | {policy for policy, _ in changes}
+        _unbound = policies
         tell_all = [policy._adapt(new) for policy, new in changes]
-        guard.rebind([policy for policy, _ in changes])
+        try:
+            guard.rebind(policies)
+        finally:
+            _unbound = frozenset()  # one that cannot be bound is not to spoil every later change
     for tell in tell_all:
         tell()
 

@@ -251,6 +251,7 @@ def renew(kind: type[Guard]) -> None:
     before keeps the chain that it has.
     """
     with lock:
+        made_in = _round
         old: Any = kind.__call__
         fn, policies = old.__wrapped__, in_force(kind._self_policies)
         colour = colour_of(fn)
@@ -267,6 +268,8 @@ def renew(kind: type[Guard]) -> None:
         if shared:
             shared[:] = chains
         kind.__call__ = _static(chain)  # type: ignore[method-assign]
+        if made_in != _round:
+            renew(kind)  # a signal handler has changed settings while the drivers were made
 
 
 def _make_lock_anew() -> None:

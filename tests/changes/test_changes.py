@@ -296,12 +296,77 @@ def test_a_function_that_is_decorated_meanwhile_is_not_forgotten(told: Told) -> 
     assert fn() == "late new row"
 
 
+def test_a_signal_handler_changes_settings_while_drivers_are_made(
+    told: Told, registry: mh.Registry
+) -> None:
+    """The drivers that it has made are not replaced by older ones."""
+
+    class Interrupted(Told):
+        kind = "interrupted"
+
+        def bind(self, call: Callable[..., Any], fn: Callable[..., Any]) -> Callable[..., Any]:
+            if self is outer and self.settings == Text("new") and signals:
+                told.apply(signals.pop())
+            return super().bind(call, fn)
+
+    signals = [Text("newer")]
+    outer = Interrupted.shared("outer", Text("old"), registry)
+    fn = guard.attach(lambda: "row", outer, told)
+    outer.apply(Text("new"))
+    assert fn() == "new newer row"
+
+
+def test_a_change_that_was_broken_off_is_finished_by_the_next(
+    told: Told, registry: mh.Registry
+) -> None:
+    """Although the settings are those already, or other ones change."""
+
+    class Interrupted(Told):
+        kind = "interrupted"
+
+        def _adapt(self, new: Any) -> Any:
+            raise KeyboardInterrupt
+
+    broken = Interrupted.shared("broken", Text("old"), registry)
+    other = Told.shared("two", Text("other"), registry)
+    fn = mh.Pipeline(told, other)(lambda: "row")
+    for finish in (lambda: told.apply(Text("new")), lambda: other.apply(Text("o"))):
+        told.apply(Text("old"))
+        with pytest.raises(KeyboardInterrupt):
+            changes.apply([(told, Text("new")), (broken, Text("new"))])
+        assert fn() == "old other row"
+        finish()
+        assert fn().startswith("new ")
+    chain = type(fn).__call__
+    told.apply(Text("new"))
+    assert type(fn).__call__ is chain
+
+
 def test_equal_settings_change_nothing(told: Told) -> None:
     """Chains stay as they are."""
     fn = told(len)
     chain = type(fn).__call__
     told.apply(Text("old"))
     assert type(fn).__call__ is chain
+
+
+def test_a_driver_that_fails_spoils_no_later_change(told: Told, registry: mh.Registry) -> None:
+    """Although it could be made when it was tried out."""
+
+    class Failing(Told):
+        kind = "failing"
+
+        def bind(self, call: Callable[..., Any], fn: Callable[..., Any]) -> Callable[..., Any]:
+            if self is failing and self.settings == Text("new"):
+                raise MemoryError
+            return super().bind(call, fn)
+
+    failing = Failing.shared("failing", Text("old"), registry)
+    fn, other = failing(lambda: "row"), told(lambda: "row")
+    with pytest.raises(MemoryError):
+        failing.apply(Text("new"))
+    told.apply(Text("new"))
+    assert (fn(), other()) == ("old row", "new row")
 
 
 def test_a_guard_whose_method_is_made_meanwhile(told: Told) -> None:
