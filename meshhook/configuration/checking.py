@@ -54,7 +54,7 @@ def check(
     problems = Problems()
     variables = os.environ if environment else {}
     contents, budgets = load(sources_of(list(files)), variables, profile, registry, problems)
-    layers = Layers(contents, 0, None)
+    layers = Layers(contents)
     accepted: frozenset[At] | None = frozenset() if names else None
     Installation(registry, layers, budgets.made).check(accepted, problems)
     tables = {at: sorted(settings) for at, settings in contents.settings.items()}

@@ -23,7 +23,7 @@ from meshhook.settings import Duration, duration, flag, printable, wrong
 logger = logging.getLogger("meshhook.configuration")
 
 _numbers = itertools.count(1)
-"""Who begins to read later has the higher number, and what he read is newer."""
+"""Whoever begins later has the higher number: configurations, and in each of them readings."""
 
 
 class Configuration:
@@ -46,6 +46,7 @@ class Configuration:
         self._profile = profile
         self._environment = environment
         self._strict = strict
+        self._number = next(_numbers)
         self._watch: Any = None
 
     @property
@@ -68,7 +69,8 @@ class Configuration:
     def reload(self) -> int:
         """Read all sources anew, check all of it, and have every policy go by it.
 
-        Return how many policies have got other settings.
+        Return how many policies have got other settings: none if another configuration has taken
+        the place of this one.
 
         Raises:
             ConfigurationError: when anything is wrong; nothing changes then.
@@ -93,8 +95,14 @@ class Configuration:
         return changed
 
     def _go_by(self, problems: Problems) -> int:
+        while True:
+            changed = self._install(problems)
+            if changed is not None:
+                return changed
+
+    def _install(self, problems: Problems) -> int | None:
         accepted = self._accepted()
-        number = next(_numbers)
+        number = self._number, next(_numbers)
         variables = os.environ if self._environment else {}
         contents, budgets = load(self._sources, variables, self._profile, self.registry, problems)
         installation = Installation(self.registry, Layers(contents, number, self), budgets.made)

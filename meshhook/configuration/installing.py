@@ -1,7 +1,9 @@
 """Installing: have every policy of a registry go by other layers, or leave all of it as it is.
 
 Policies may be made at any moment meanwhile. One that is made before the layers are exchanged is
-looked at like the others; one that is made later goes by the new layers from the start.
+looked at like the others; one that is made later goes by the new layers from the start. A signal
+handler may install other layers in the middle of it: whoever it has interrupted finds that out, and
+has all policies go by what is in force.
 """
 
 from __future__ import annotations
@@ -45,8 +47,8 @@ class Installation:
         self._registry = registry
         self._layers = layers
         self._new_budgets = new_budgets
-        self._planned: dict[int, tuple[Any, Recipe | None]] = {}
-        self._changes: list[changes.Change] = []
+        self._planned: dict[Any, tuple[Recipe | None, Any]] = {}
+        """By policy: how it was written when it was looked at, and the settings that it gets."""
 
     def check(self, accepted: frozenset[At] | None, problems: Problems) -> None:
         """Add to ``problems`` whatever does not fit; names too, but for those ``accepted``.
@@ -63,8 +65,12 @@ class Installation:
                 self._plan_one(budget, name, problems)
             self._plan(self._unplanned(), problems)
 
-    def install(self) -> int:
-        """Make the change; return how many policies have got other settings."""
+    def install(self) -> int | None:
+        """Make the change; return how many policies have got other settings.
+
+        Return None if somebody else has made a budget meanwhile that was made for the layers: they
+        have to be read once more, and nothing has changed.
+        """
         with _lock:
             for tries in itertools.count():
                 self._plan_more()
@@ -73,43 +79,75 @@ class Installation:
                     if rest and tries < _TRIES:
                         continue
                     self._plan_more()
+                    if any(self._registry._find(BUDGET, name) for name in self._new_budgets):
+                        return None
                     before: Any = self._registry._layers
                     if before is not None and before.number > self._layers.number:
                         return 0  # what was read later is there already
-                    self._publish()
+                    # Nothing is called in between, so no signal handler comes in between either.
+                    self._registry._layers = self._layers
+                    self._publish_budgets()
                 break
             return self._apply(before)
 
-    def _publish(self) -> None:
-        self._registry._layers = self._layers
+    def _publish_budgets(self) -> None:
         for name, budget in self._new_budgets.items():
             budget._name = name
-            self._registry._shared[BUDGET, name] = budget
+            self._registry._shared.setdefault((BUDGET, name), budget)
+
+    def _take_budgets_back(self) -> None:
+        for name, budget in self._new_budgets.items():
+            if budget.recipe is None:  # else the code has told of it, and has it
+                self._registry._shared.pop((BUDGET, name), None)
 
     def _apply(self, before: Any) -> int:
-        old = [(policy, policy.settings) for policy, _ in self._changes]
+        wanted = self._changes(self._planned)
+        old = [(policy, policy.settings) for policy, _ in wanted]
         try:
-            changes.apply(self._changes)
+            changes.apply(wanted)
+            if self._registry._layers is not self._layers or self._is_written_otherwise():
+                self._settle()
         except BaseException:
-            self._registry._layers = before
-            changes.apply(old)
+            self._take_back(before, old)
             raise
-        return len(self._changes)
+        return len(wanted)
+
+    def _take_back(self, before: Any, old: list[changes.Change]) -> None:
+        if self._registry._layers is self._layers:
+            with self._registry._lock:
+                self._registry._layers = before
+                self._take_budgets_back()
+            changes.apply(old)
+        if self._registry._layers is not before:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Have all policies go by what is in force, for it is not what was applied last."""
+        in_force: Any = self._registry._layers
+        Installation(self._registry, in_force, {}).install()
+
+    def _is_written_otherwise(self) -> bool:
+        """Tell whether the code has told of a policy since it was looked at."""
+        return any(entry.recipe is not recipe for entry, (recipe, _) in self._planned.items())
+
+    def _changes(self, entries: Iterable[Any]) -> list[changes.Change]:
+        """Return what has to be changed for these to have the settings that they get."""
+        wanted = [(entry, self._planned[entry][1]) for entry in entries]
+        return [(entry, new) for entry, new in wanted if new is not None and new != entry.settings]
 
     def _unplanned(self) -> list[Any]:
         """Return the policies that have not been looked at, or are written otherwise by now."""
         return [
             entry
             for entry in self._registry
-            if self._planned.get(id(entry)) != (entry, entry.recipe)
+            if entry not in self._planned or self._planned[entry][0] is not entry.recipe
         ]
 
-    def _plan(self, entries: Iterable[Any], problems: Problems) -> None:
-        begun = len(self._changes)
+    def _plan(self, entries: list[Any], problems: Problems) -> None:
         for entry in entries:
             self._plan_one(entry, entry._name, problems)
         if not problems:
-            problems += self._misfits(self._changes[begun:])
+            problems += self._misfits(self._changes(entries))
 
     def _misfits(self, made: list[changes.Change]) -> list[Problem]:
         """Return what cannot be changed, or does not fit the functions that have the policies."""
@@ -131,8 +169,8 @@ class Installation:
         problems.raise_if_any()
 
     def _plan_one(self, entry: Any, name: str, problems: Problems) -> None:
-        recipe = entry.recipe
-        self._planned[id(entry)] = entry, recipe
+        written = recipe = entry.recipe
+        self._planned[entry] = written, None
         if recipe is None and entry.kind == BUDGET:
             recipe = budgets.recipes(**budgets.recipes.defaults)  # no code has told of it yet
         if recipe is None:
@@ -140,8 +178,8 @@ class Installation:
         made = self._layers.made_of(entry.kind, name, recipe)
         if isinstance(made, Problem):
             problems.append(made)
-        elif made != entry.settings:
-            self._changes.append((entry, made))
+        else:
+            self._planned[entry] = written, made
 
 
 class _Names:

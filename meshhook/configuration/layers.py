@@ -30,9 +30,11 @@ class Over(NamedTuple):
 class Layers:
     """What a configuration says, ready to be asked for each policy. Never changes."""
 
-    def __init__(self, contents: Contents, number: int, configuration: Any) -> None:
+    def __init__(
+        self, contents: Contents, number: tuple[int, int] = (0, 0), configuration: Any = None
+    ) -> None:
         self.number = number
-        """Who began to read later has the higher number."""
+        """That of the configuration, and that of the reading: the higher one holds."""
         self.configuration = configuration
         self.profile = None if contents.profile is None else contents.profile.value
         self._settings = contents.settings
