@@ -6,7 +6,7 @@ import itertools
 import logging
 import os
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from meshhook import events
 from meshhook.configuration.installing import Installation, pending
@@ -19,6 +19,9 @@ from meshhook.errors import ConfigurationError
 from meshhook.policy import Policy
 from meshhook.registry import Registry
 from meshhook.settings import Duration, duration, flag, printable, wrong
+
+if TYPE_CHECKING:
+    from meshhook.configuration.watching import Watch
 
 logger = logging.getLogger("meshhook.configuration")
 
@@ -47,7 +50,7 @@ class Configuration:
         self._environment = environment
         self._strict = strict
         self._number = next(_numbers)
-        self._watch: Any = None
+        self._watch: Watch | None = None
 
     @property
     def _layers(self) -> Layers | None:
@@ -197,13 +200,16 @@ def configure(
     )
     interval = _interval(watch, made)
     earlier = configuration_of(made.registry)
-    made._go_by(Problems())
+    watching = None if interval is None else _watch(made, interval)
+    try:
+        made._go_by(Problems())
+    except BaseException:
+        if watching is not None:
+            watching.close()
+        raise
     if earlier is not None:
         earlier.close()
-    if interval is not None:
-        from meshhook.configuration.watching import Watch
-
-        made._watch = Watch(made, interval)
+    made._watch = watching
     waiting = made.pending()
     if waiting:
         logger.info("%s: %d names of no policy so far: %s", made.name, len(waiting), waiting)
@@ -216,6 +222,12 @@ def _interval(watch: Any, configuration: Configuration) -> float | None:
     if not any(isinstance(each, File) for each in configuration._sources):
         raise wrong("watch", watch, "left out, for there is no file among the sources")
     return 1.0 if watch is True else duration("watch", watch)
+
+
+def _watch(configuration: Configuration, interval: float) -> Watch:
+    from meshhook.configuration.watching import Watch
+
+    return Watch(configuration, interval)
 
 
 def configuration_of(registry: Registry) -> Configuration | None:

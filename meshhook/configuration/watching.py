@@ -73,10 +73,14 @@ class Watch:
                 break
         else:
             return
-        self._seen = contents
         configuration = self._of()
-        if configuration is not None:
+        if configuration is None or configuration._watch is not self:
+            return  # it is not in force yet, or not any more
+        try:
             _reload(configuration)
+        finally:
+            # Not before: a child that is forked in between has to read it itself.
+            self._seen = contents
 
     def _contents(self) -> Contents:
         return tuple(map(_content, self._files))

@@ -15,9 +15,10 @@ import pytest
 import meshhook as mh
 from meshhook import events
 from meshhook.configuration import watching
+from meshhook.configuration.installing import Installation
 from tests.configuration.conftest import configure
 from tests.forking import in_a_fork
-from tests.waiting import eventually
+from tests.waiting import GIVE_UP, Held, eventually
 
 OFTEN = 0.01
 
@@ -210,3 +211,79 @@ def test_a_forked_child_goes_on_watching(path: Path) -> None:
 
     assert in_a_fork(child) == 0
     assert eventually(lambda: limit.settings.seconds == 2.0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_that_is_forked_while_a_change_is_read(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads the change itself, for nobody else does so in it."""
+    limit, parent = _limit(), os.getpid()
+    held, reload = Held(), watching._reload
+
+    def reload_later(configuration: Any) -> None:
+        if os.getpid() == parent:
+            held()
+        reload(configuration)
+
+    def child() -> bool:
+        return eventually(lambda: limit.settings.seconds == 2.0)
+
+    monkeypatch.setattr(watching, "_reload", reload_later)
+    replace(path, "[defaults.timeout]\nseconds = 2\n")
+    assert held.inside.wait(GIVE_UP)
+    assert in_a_fork(child) == 0
+    held.go.set()
+    assert eventually(lambda: limit.settings.seconds == 2.0)
+
+
+def test_where_no_thread_is_to_be_had_nothing_changes(
+    path: Path, write: Callable[..., Path], registry: mh.Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The configuration before it stays in force, and is looked after as ever."""
+    limit, before = _limit(), registry._layers
+
+    def fail(_: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", fail)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            configure(write("other.toml", "[defaults.timeout]\nseconds = 9\n"), watch=True)
+    assert limit.settings.seconds == 1.0
+    assert registry._layers is before
+    replace(path, "[defaults.timeout]\nseconds = 2\n")
+    assert eventually(lambda: limit.settings.seconds == 2.0)
+
+
+def test_what_is_refused_is_not_watched(registry: mh.Registry, write: Callable[..., Path]) -> None:
+    """Nobody has it, so nobody could close it."""
+    with pytest.raises(mh.ConfigurationError):
+        configure(write("shop.toml", "[defaults.timeout]\nseconds = 'soon'\n"), watch=OFTEN)
+    assert eventually(nobody_watches)
+
+
+def test_a_file_that_changes_while_it_is_read_for_the_first_time(
+    registry: mh.Registry, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it says now waits until what was read is in force, and is not forgotten."""
+    path = write("shop.toml", "[defaults.timeout]\nseconds = 1\n")
+    check, look = Installation.check, watching.Watch._look
+    looks: list[int] = []
+
+    def checked(self: Any, *args: Any) -> None:
+        check(self, *args)
+        if not registry._layers:
+            replace(path, "[defaults.timeout]\nseconds = 2\n")
+            begun = len(looks)
+            assert eventually(lambda: len(looks) > begun + 2)
+            assert not registry._layers
+
+    def looked(self: Any, closed: Any) -> None:
+        look(self, closed)
+        looks.append(1)
+
+    monkeypatch.setattr(Installation, "check", checked)
+    monkeypatch.setattr(watching.Watch, "_look", looked)
+    with configure(path, watch=OFTEN):
+        assert eventually(says(2))
