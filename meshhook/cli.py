@@ -19,8 +19,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0: done, and nothing is wrong. 1: a promise was broken, a stack defeats itself, or the command
     could not be run. 2: the arguments make no sense. 3: a server cannot be reached. 130:
-    interrupted. The help of each command says what its codes mean.
+    interrupted. The help of each command says what its codes mean. A reader that went away, as
+    ``head`` does, is no error.
     """
+    code = 0
+    try:
+        try:
+            code = _run(arguments)
+        finally:
+            # What is still to be written fails here, and not when the interpreter ends.
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Nobody reads on; keep the interpreter from failing over it once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     parser = make_parser()
     options = parser.parse_args(arguments)
     if options.version:
@@ -31,14 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command is None:
         parser.print_help()
         return 0
-    try:
-        return int(options.run(options))
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except BrokenPipeError:
-        # Nobody reads on; keep the interpreter from failing over it once more when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    return int(options.run(options))
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -6,9 +6,11 @@ import argparse
 import importlib
 import importlib.metadata
 import json
+import os
 import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +18,8 @@ import meshhook.commands
 from meshhook import cli
 from meshhook.commands import act
 from meshhook.observe import control
-from tests.commands.terminal import run
+from tests.commands.terminal import COMMAND, PATH, run
+from tests.observe.canned import canned, happening, http, policies, policy, stream
 
 HELPERS = {"live", "servers", "words"}
 """Modules beside the commands that are none themselves."""
@@ -60,6 +63,55 @@ def loaded(program: str) -> set[str]:
         check=True,
     )
     return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("--version", 0),
+        ("top --help", 0),
+        ("config schema", 0),
+        ("config check right.toml", 0),
+        ("config check wrong.toml", 1),
+        ("completion bash", 0),
+        ("policies --json URL", 0),
+        ("top --json URL", 0),
+        ("top --once URL", 0),
+        ("top --plain URL", 0),
+        ("events URL", 0),
+        ("events --follow URL", 0),
+        ("health URL", 1),
+    ],
+)
+def test_a_reader_that_went_away_is_no_error(command: str, code: int, tmp_path: Path) -> None:
+    """The code is 0, as if all was read, or what a short answer has always; nothing is said."""
+    (tmp_path / "right.toml").write_text("[defaults.retry]\nmax_attempts = 5\n")
+    (tmp_path / "wrong.toml").write_text("[defaults.retry]\nmax_attempt = 5\n")
+    event = {"instance": {"id": "a"}, "events": [happening()], "recent": [happening()]}
+    answers = {
+        "/policies": http(policies(*(policy(f"p{at}") for at in range(2_000)))),
+        "/events": http(event),
+        "/health": http({"status": "failing", "ready": False}),
+    }
+    if "--follow" in command:
+        answers["/events"] = stream(("hello", event))
+    with canned(answers) as server:
+        read, write = os.pipe()
+        os.close(read)
+        try:
+            done = subprocess.run(
+                [*COMMAND, *command.replace("URL", server.url).split()],
+                stdout=write,
+                stderr=subprocess.PIPE,
+                text=True,
+                cwd=tmp_path,
+                env={**os.environ, "PYTHONPATH": PATH, "PYTHONUNBUFFERED": ""},
+                timeout=60,
+                check=False,
+            )
+        finally:
+            os.close(write)
+    assert (done.returncode, done.stderr) == (code, "")
 
 
 def test_what_can_be_done_is_what_policies_know() -> None:

@@ -60,11 +60,18 @@ _COLUMNS = (
 )
 
 
+class _Console(Console):
+    """A console that leaves it to the command line what a reader that went away means."""
+
+    def on_broken_pipe(self) -> None:
+        raise  # noqa: PLE0704 - rich calls this while it handles the error
+
+
 class Canvas:
     """The terminal, drawn on in place while the canvas is entered."""
 
     def __init__(self) -> None:
-        self.console = Console(highlight=False)
+        self.console = _Console(highlight=False)
         self._live: Live | None = None
 
     @property
