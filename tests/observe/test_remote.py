@@ -50,6 +50,7 @@ def error_of(remote: Remote, path: str = "/policies") -> str:
         ("https://example.org:443/mesh/", "https://example.org/mesh"),
         ("https://example.org:80/a/b", "https://example.org:80/a/b"),
         ("http://[::1]:9464", "http://[::1]:9464"),
+        ("0:9464", "http://0:9464"),
         (f"http://me:{SECRET}@example.org", "http://***@example.org"),
         (f"http://{SECRET}@example.org:81", "http://***@example.org:81"),
     ],
@@ -73,6 +74,8 @@ def test_addresses_are_shown_without_credentials(url: str, shown: str) -> None:
         (f"http://{SECRET}@", "names no host"),
         (f"http://{SECRET}:x@a:99999", "names no host, or no port that there is"),
         (f"http://{SECRET}@[::1", "names no host, or no port that there is"),
+        ("9464", "is a number; did you mean 127.0.0.1:9464?"),
+        ("http://80/meshhook", "is a number; did you mean 127.0.0.1:80?"),
         ("http://a\r\nX: y", "has characters that no URL has"),
         (f"http://{SECRET}@ü.example", "has characters that no URL has"),
     ],
@@ -177,6 +180,27 @@ def test_nobody_there() -> None:
     assert error_of(Remote(f"http://127.0.0.1:{free_port()}")) == "refused"
     assert error_of(Remote("http://nowhere.invalid")) == "no such host"
     assert error_of(Remote(f"http://{'a' * 70}.example")) == "no such host"
+
+
+def refuse(*_: Any, **__: Any) -> Any:
+    """Be a host where nobody listens."""
+    raise ConnectionRefusedError
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("127.0.0.1", "refused at port 80"),
+        ("https://127.0.0.1/mesh", "refused at port 443"),
+        ("https://127.0.0.1:80", "refused"),
+    ],
+)
+def test_a_port_that_goes_without_saying_is_said(
+    url: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For it may have been forgotten; others are in the URL."""
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    assert error_of(Remote(url)) == words
 
 
 def drip(piece: bytes, every: float = 0.02) -> Any:

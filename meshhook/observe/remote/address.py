@@ -10,6 +10,7 @@ from meshhook.errors import ConfigurationError
 
 _USUAL_PORTS = {False: 80, True: 443}
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_PORT = re.compile(r"[0-9]{1,5}")
 _VISIBLE = re.compile(r"[!-~]+")
 
 
@@ -39,6 +40,9 @@ class Address:
             raise _wrong("has a query or a fragment; give a token as such, not in the URL")
         if not host:
             raise _wrong("names no host")
+        if port is None and _PORT.fullmatch(host):
+            # A resolver would take it for an address, 9464 for 0.0.36.248.
+            raise _wrong(f"is a number; did you mean 127.0.0.1:{host}?")
         credentials = None
         if parts.username is not None:
             credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
@@ -49,8 +53,13 @@ class Address:
     def __str__(self) -> str:
         masked = "***@" if self.credentials is not None else ""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        port = "" if self.port == _USUAL_PORTS[self.secure] else f":{self.port}"
+        port = "" if self.has_usual_port else f":{self.port}"
         return f"http{'s' if self.secure else ''}://{masked}{host}{port}{self.path}"
+
+    @property
+    def has_usual_port(self) -> bool:
+        """Whether it has the port that goes without saying, and that ``str()`` does not show."""
+        return self.port == _USUAL_PORTS[self.secure]
 
     def __repr__(self) -> str:
         return f"<Address {self}>"

@@ -149,9 +149,15 @@ class Remote:
             with connection.getresponse() as response:
                 yield response, patience
         except (OSError, http.client.HTTPException, UnicodeError) as error:
-            raise RemoteError(in_words(error)) from None
+            raise RemoteError(in_words(error) + self._at_port(error)) from None
         finally:
             connection.close()
+
+    def _at_port(self, error: Exception) -> str:
+        """Name the port that refused, if whoever wrote the URL may not know of it."""
+        if isinstance(error, ConnectionRefusedError) and self._address.has_usual_port:
+            return f" at port {self._address.port}"
+        return ""
 
     def _connection(self) -> http.client.HTTPConnection:
         host, port = self._address.host, self._address.port
