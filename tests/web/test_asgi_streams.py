@@ -14,7 +14,7 @@ import pytest
 
 import meshhook as mh
 from meshhook.observe.web import asgi
-from tests.waiting import Called, eventually_async
+from tests.waiting import GIVE_UP, Called, eventually_async
 
 
 def awaited(test: Any) -> Any:
@@ -344,6 +344,36 @@ async def test_liveness_needs_no_thread(app: Any) -> None:
     assert live.sent[0]["status"] == 200
     go.set()
     await asyncio.gather(*blocked)
+
+
+@awaited
+async def test_threads_end_with_the_application(registry: mh.Registry) -> None:
+    """Also those that were busy then, or are needed later; it may be kept, and lives again."""
+    before = set(threading.enumerate())
+
+    def started() -> set[threading.Thread]:
+        return set(threading.enumerate()) - before
+
+    app = mh.asgi_app()
+    busy, go = threading.Event(), threading.Event()
+    working = asyncio.create_task(app._in_thread(lambda: busy.set() or go.wait(GIVE_UP)))
+    looking = Client(app, path="/policies")
+    await looking.task
+    assert await eventually_async(busy.is_set)
+    assert started()
+    for _ in range(2):
+        life = Life(app)
+        await life.started()
+        client = Client(app)
+        await client.told(b"event: stats")
+        await life.end()
+        await client.task
+        late = Client(app, path="/policies")
+        await late.task
+        assert late.sent[0]["status"] == 200
+        go.set()
+        assert await working
+        assert await eventually_async(lambda: not started())
 
 
 @awaited

@@ -47,6 +47,7 @@ class AsgiApp:
     def close(self) -> None:
         """End all streams, and stop to listen to events."""
         self._endpoints.close()
+        self._pools.clear()  # the threads of each end when nobody waits for it any more
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, as ASGI has it."""
@@ -122,7 +123,11 @@ class AsgiApp:
         if pool is None:
             pool = ThreadPoolExecutor(threads, thread_name_prefix="meshhook-web")
             pool = self._pools.setdefault(at, pool)
-        return await asyncio.get_running_loop().run_in_executor(pool, work, *args)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(pool, work, *args)
+        finally:
+            if self._endpoints.is_closed:  # this pool may have come after the close
+                self._pools.clear()
 
     async def _stream(self, answer: Answer, wish: Wish, receive: Receive, send: Send) -> None:
         loop, ready = asyncio.get_running_loop(), asyncio.Event()

@@ -86,6 +86,11 @@ class Endpoints:
             fleet=self.fleet is not None,
         )
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether there are no streams."""
+        return self.audience.closing.is_set()
+
     def open(self) -> None:
         """Serve streams, and listen, again after a close."""
         self.audience.open()

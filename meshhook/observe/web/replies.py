@@ -145,7 +145,7 @@ def _events(
                 )
     if request.query.get("recent") or JSON in request.headers.get("accept", ""):
         return told({"instance": instance(), "events": here.audience.recent(kinds)})
-    if here.audience.closing.is_set():
+    if here.is_closed:
         return refused(503, "the server stops", BUSY)
     return Answer(
         headers=(("Content-Type", "text/event-stream"), ("X-Accel-Buffering", "no")),
