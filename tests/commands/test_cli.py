@@ -8,6 +8,7 @@ import importlib.metadata
 import json
 import os
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -116,8 +117,16 @@ def test_a_reader_that_went_away_is_no_error(command: str, code: int, tmp_path: 
 
 def test_what_can_be_done_is_what_policies_know() -> None:
     """The command has a list of its own, for it is read before anything is imported."""
-    assert act._ACTIONS == control._OF_A_BREAKER
+    assert tuple(act._ACTIONS) == control._OF_A_BREAKER
     assert act._LONGEST == control.LONGEST
+
+
+def test_the_help_says_what_the_actions_do() -> None:
+    """A line for each; the rest is laid out as that of all commands."""
+    done = run("act", "--help", COLUMNS="80")
+    for action in act._ACTIONS.items():
+        assert re.search(r"\n  {} +{}\n".format(*action), done.stdout)
+    assert max(map(len, done.stdout.splitlines())) <= 80
 
 
 HEAVY = {"rich", "shtab", "http.client", "ssl", "urllib.request", "asyncio.base_events", "socket"}

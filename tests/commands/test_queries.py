@@ -254,6 +254,8 @@ def test_a_token_that_no_header_carries_is_not_shown(
         (["act", "http://a", "payments", "reset"], "such as circuit_breaker/payments, got 'pay"),
         (["act", "http://a", "/x", "reset"], "must be the kind and the name"),
         (["act", "http://a", "retry/x", "explode"], "invalid choice: 'explode'"),
+        (["act", "http://a", "x/y", "close"], "there is no 'close'; reset: a policy is as new"),
+        (["act", "http://a", "x/y", "open"], "there is no 'open'; force_open: a circuit refuses"),
         (["act", "http://a", "x/y", "isolate", "--seconds", "8d"], "must be 0.1 to 604800 seconds"),
     ],
 )
@@ -430,6 +432,36 @@ def test_names_are_sent_as_they_are(server: Canned, capsys: pytest.CaptureFixtur
     assert cli.main(["act", server.url, "retry/a/b ü?", "reset"]) == 0
     assert capsys.readouterr().out == "retry/a/b ü?  ok: closed\n"
     assert server.requests[0].endswith(b"{}")
+
+
+def test_kinds_and_actions_may_have_dashes(server: Canned) -> None:
+    """As options have them; names are taken as they are."""
+    server.answers["/policies/circuit_breaker/a-b/force_open"] = http(policy("a-b"))
+    assert cli.main(["act", server.url, "circuit-breaker/a-b", "force-open"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (
+            "breaker",
+            "the kinds there are circuit_breaker, retry; did you mean 'circuit_breaker/p'?",
+        ),
+        ("nope", "the kinds there are circuit_breaker, retry"),
+        ("retry", None),
+    ],
+)
+def test_a_kind_that_is_not_there(
+    kind: str, said: str | None, server: Canned, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those that are there are named; of names of a kind that is there the service tells itself."""
+    server.answers["/policies"] = http(policies(policy("p"), policy("x", "retry")))
+    server.answers[f"/policies/{kind}/p/reset"] = http({"error": "no such policy"}, 404)
+    assert cli.main(["act", server.url, f"{kind}/p", "reset"]) == 1
+    lines = ["404: no such policy", *([said] if said else [])]
+    assert capsys.readouterr().err.splitlines() == [
+        f"meshhook act: {server.url}: {line}" for line in lines
+    ]
 
 
 def test_acting_on_several(server: Canned, capsys: pytest.CaptureFixture[str]) -> None:
