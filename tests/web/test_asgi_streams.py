@@ -471,6 +471,20 @@ def test_a_wsgi_stream_that_fails(
     app.close()
 
 
+def test_a_wsgi_answer_that_cannot_be_started(registry: mh.Registry) -> None:
+    """Leaves the place of its stream to others."""
+    app = mh.wsgi_app(max_streams=1)
+
+    def fail(_status: str, _headers: Any) -> None:
+        raise BrokenPipeError
+
+    for _ in range(2):
+        with pytest.raises(BrokenPipeError):
+            app(STREAM, fail)
+        assert app._endpoints.audience.streams == 0
+    app.close()
+
+
 @pytest.mark.parametrize("step", range(3))
 def test_an_event_in_a_wsgi_stream_that_begins_to_wait(registry: mh.Registry, step: int) -> None:
     """A finalizer may bring it on in the thread of the stream, at any step; it is told."""

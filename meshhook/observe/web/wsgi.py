@@ -56,7 +56,12 @@ class WsgiApp:
             stream = _begun(self._endpoints.audience, answer.stream, environ)
             answer = answer if stream is not None else refused(503, TOO_MANY, BUSY)
         status = HTTPStatus(answer.status)
-        start_response(f"{status.value} {status.phrase}", answer.all_headers())
+        try:
+            start_response(f"{status.value} {status.phrase}", answer.all_headers())
+        except BaseException:
+            if stream is not None:
+                stream.close()  # nobody else has it
+            raise
         if stream is not None:
             return stream
         return [] if method == "HEAD" else [answer.body]
