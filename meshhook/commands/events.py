@@ -107,7 +107,21 @@ def _tell_recent(options: argparse.Namespace, remotes: list[Remote]) -> int:
             code = max(code, servers.complain_of(options, remote, exc))
     for each in sorted(found, key=lambda told: told.happening.time):
         print(each.line(options))
+    forgotten = _forgotten(options.kinds)
+    if forgotten and code == servers.DONE:
+        listed = ", ".join(forgotten)
+        servers.complain(options, f"not remembered, so give --follow to see them: {listed}")
     return code
+
+
+def _forgotten(kinds: str) -> list[str]:
+    """Return those of the kinds that services tell of as they happen, and never afterwards."""
+    from meshhook.events import kinds_by_name
+    from meshhook.observe.notable import NOTABLE
+
+    known = kinds_by_name()
+    asked = (kind.strip() for kind in kinds.split(","))
+    return [kind for kind in asked if kind in known and not issubclass(known[kind], NOTABLE)]
 
 
 def _kinds(options: argparse.Namespace, before: str) -> str:

@@ -532,6 +532,18 @@ def test_events_of_several(server: Canned, capsys: pytest.CaptureFixture[str]) -
     assert b"call_rejected" not in server.requests[-1]
 
 
+def test_events_that_nobody_remembers(server: Canned, capsys: pytest.CaptureFixture[str]) -> None:
+    """That there are none is no news of them; kinds of other versions may be anything."""
+    server.answers["/events"] = http({"instance": {"id": "a"}, "events": []})
+    kinds = "circuit_changed,call_failed,new_thing, call_retried"
+    assert cli.main(["events", "--kinds", kinds, server.url]) == 0
+    said = "not remembered, so give --follow to see them: call_failed, call_retried"
+    assert capsys.readouterr() == ("", f"meshhook events: {said}\n")
+    for quiet in ([], ["--kinds", "circuit_changed"], ["--notable"]):
+        assert cli.main(["events", *quiet, server.url]) == 0
+        assert capsys.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize(
     "odd",
     [
