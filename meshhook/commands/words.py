@@ -70,6 +70,8 @@ def told(happening: Happening) -> str:
     old, new = fields.pop("old", None), fields.pop("new", None)
     parts = [f"{spaced(str(old))} -> {spaced(str(new))}"] if old is not None else []
     parts += [_field(name, value) for name, value in fields.items() if value not in (None, False)]
+    if happening.event == "configuration_rejected":
+        parts.append("told in the log meshhook.configuration, or by reload()")
     said = ", ".join(part for part in parts if part)
     return f"{spaced(happening.event)}: {said}" if said else spaced(happening.event)
 

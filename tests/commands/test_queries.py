@@ -484,6 +484,8 @@ def test_acting_on_several(server: Canned, capsys: pytest.CaptureFixture[str]) -
 
 def test_events_are_lines(server: Canned, capsys: pytest.CaptureFixture[str]) -> None:
     """In order of time; each says what happened in words."""
+    no = {"old": None, "new": None}
+    why = "problems 2, told in the log meshhook.configuration, or by reload()"
     server.answers["/events"] = http(
         {
             "instance": {"id": "a"},
@@ -492,7 +494,8 @@ def test_events_are_lines(server: Canned, capsys: pytest.CaptureFixture[str]) ->
                 happening(2, event="call_rejected", old=None, new=None, retry_after=2.5),
                 happening(3, name="\x1b]0;evil\x07", old="half_open", new="closed", reason="ok"),
                 happening(4, event="operator_acted", action="disable", author="me", seconds=None),
-                happening(5, event="odd", old=None, new=None, reason="", keyed=True, x=10.0**9),
+                happening(5, event="configuration_rejected", reason="", problems=2, **no),
+                happening(6, event="odd", old=None, new=None, reason="", keyed=True, x=10.0**9),
             ],
         }
     )
@@ -503,6 +506,7 @@ def test_events_are_lines(server: Canned, capsys: pytest.CaptureFixture[str]) ->
         "circuit_breaker/payments  call rejected: consecutive failures, retry after 2.5",
         "circuit_breaker/\ufffd]0;evil\ufffd  circuit changed: half open -> closed, ok",
         "circuit_breaker/payments  disable by me",
+        f"circuit_breaker/payments  configuration rejected: {why}",
         "circuit_breaker/payments  odd: keyed, x 1000000000",
     ]
 
