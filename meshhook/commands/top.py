@@ -44,8 +44,8 @@ def add_to(commands: Parsers) -> None:
     output.add_argument(
         "--plain", action="store_true", help="write a table each time, instead of drawing in place"
     )
-    output.add_argument("--once", action="store_true", help="write one table, and end")
     output.add_argument("--json", action="store_true", help="write one document of JSON, and end")
+    parser.add_argument("--once", action="store_true", help="write one table, and end")
 
 
 @servers.telling

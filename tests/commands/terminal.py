@@ -155,7 +155,7 @@ def terminal(*arguments: str, **settings: Any) -> Iterator[Terminal]:
 def run(*arguments: str, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
     """Run a command to its end, without a terminal."""
     environment = {**os.environ, "PYTHONPATH": PATH, **variables}
-    for name in ("NO_COLOR", "MESHHOOK_TOKEN"):
+    for name in ("COLUMNS", "NO_COLOR", "MESHHOOK_TOKEN"):
         if name not in variables:
             environment.pop(name, None)
     return subprocess.run(

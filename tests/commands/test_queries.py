@@ -119,7 +119,10 @@ def test_several_servers_are_a_fleet(server: Canned, capsys: pytest.CaptureFixtu
     assert err == f"meshhook policies: {gone}: refused\n"
 
 
-@pytest.mark.parametrize("command", ["policies", "health", "events", "top --once", "top --json"])
+@pytest.mark.parametrize(
+    "command",
+    ["policies", "health", "events", "top --once", "top --json", "top --json --once"],
+)
 def test_nobody_there_is_code_3(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """One line says where and why."""
     gone = nobody()
@@ -250,7 +253,7 @@ def test_a_token_that_no_header_carries_is_not_shown(
         (["policies", "--timeout", "0", "http://a"], "must be 0.1 to 3600 seconds"),
         (["top", "--interval", "nan", "http://a"], "such as 30 or 5m, got 'nan'"),
         (["top", "--sort", "luck", "http://a"], "invalid choice: 'luck'"),
-        (["top", "--json", "--once", "http://a"], "not allowed with argument"),
+        (["top", "--json", "--plain", "http://a"], "not allowed with argument"),
         (["act", "http://a", "payments", "reset"], "such as circuit_breaker/payments, got 'pay"),
         (["act", "http://a", "/x", "reset"], "must be the kind and the name"),
         (["act", "http://a", "retry/x", "explode"], "invalid choice: 'explode'"),

@@ -310,6 +310,25 @@ def test_without_a_terminal_tables_are_written(many: Canned) -> None:
     assert "\x1b" not in done.stdout
 
 
+@pytest.mark.parametrize("how", [["--once"], ["--plain", "--once"]])
+def test_without_a_terminal_nothing_is_cut(how: list[str]) -> None:
+    """A file is as wide as it has to be, unless somebody says how wide, and has no more blanks."""
+    name, reason = "shop.orders.<locals>." + "n" * 150, "r" * 190
+    told = policy(name, condition="an_unusually_long_condition_of_later", failures=1, calls=2)
+    event = {"instance": {"id": "a"}, "events": [happening(1, reason=reason)]}
+    with canned({"/policies": http(policies(told)), "/events": http(event)}) as server:
+        done = run("top", *how, server.url)
+        assert (done.returncode, done.stderr) == (0, "")
+        title, head, row, _, happened = done.stdout.splitlines()
+        assert server.url in title
+        assert {"policy", "rate/s", "slow", "p50", "p99", "rejected", "used"} <= {*head.split()}
+        assert name in row
+        assert "an unusually long condition of later" in row
+        assert happened.endswith(reason)
+        assert len(row) < 400
+        assert max(map(len, run("top", *how, server.url, COLUMNS="80").stdout.splitlines())) == 80
+
+
 def test_keys_of_a_pipe_are_none(many: Canned) -> None:
     """Standard input may be anything while the picture is drawn in a terminal."""
     with terminal("top", many.url, keys=False) as top:

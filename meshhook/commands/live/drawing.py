@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 import time
 from typing import Any, Literal, NamedTuple, Self
 
@@ -24,6 +26,8 @@ _FEWEST_ROWS = 4
 """What has happened is told where that many policies find room as well."""
 
 _HEADERS_AND_FOOT = 2
+_ENDLESS = 10_000
+"""Columns of what is no terminal: nothing that is told is as long."""
 
 _HIGH, _FULL = 0.7, 0.95
 _KEYS = "q quit  s sort  / filter  arrows, page up and down: move"
@@ -71,7 +75,8 @@ class Canvas:
     """The terminal, drawn on in place while the canvas is entered."""
 
     def __init__(self) -> None:
-        self.console = _Console(highlight=False)
+        is_cut = sys.stdout.isatty() or os.environ.get("COLUMNS")
+        self.console = _Console(highlight=False, width=None if is_cut else _ENDLESS)
         self._live: Live | None = None
 
     @property
@@ -175,7 +180,10 @@ def _notices(picture: Picture, height: int) -> list[Text]:
 
 
 def _table(rows: list[Row], view: View, width: int, *, ascii_only: bool) -> Table:
-    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold", expand=True)
+    is_bounded = width < _ENDLESS
+    table = Table(
+        box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold", expand=is_bounded
+    )
     in_fleet = any(row.members for row in rows)
     shown = [
         at
@@ -194,7 +202,7 @@ def _table(rows: list[Row], view: View, width: int, *, ascii_only: bool) -> Tabl
             overflow="ellipsis",
             ratio=1 if is_name else None,
             min_width=column.width,
-            max_width=None if is_name else 2 * column.width,
+            max_width=None if is_name or not is_bounded else 2 * column.width,
         )
     for row in rows:
         cells = _cells(row, ascii_only=ascii_only)
