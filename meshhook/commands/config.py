@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from meshhook.commands import Parsers
     from meshhook.configuration.checking import Report
+    from meshhook.configuration.problems import Problem
 
+_PROFILE = "configure(): profile"
 _LAYERS = {
     "defaults": "under what the code says",
     "profiles": "over the code, in that profile",
@@ -78,6 +80,13 @@ def _check(options: argparse.Namespace) -> int:
     # As `python -m` has it: what is imported is found from where one stands.
     sys.path.insert(0, str(Path.cwd()))
     for module in options.modules:
+        if module.endswith(".py") or not all(map(str.isidentifier, module.split("."))):
+            print(
+                f"meshhook config check: --import must be a module, such as {_module_of(module)}, "
+                f"and no file, got {module!r}",
+                file=sys.stderr,
+            )
+            return 2
         try:
             importlib.import_module(module)
         except (Exception, SystemExit) as error:
@@ -101,9 +110,21 @@ def _check(options: argparse.Namespace) -> int:
     return 1 if report.problems else 0
 
 
+def _module_of(file: str) -> str:
+    """Return the name that a file probably has as a module."""
+    name = Path(file).stem
+    return name if name.isidentifier() else "shop"
+
+
+def _in_words(problem: Problem) -> str:
+    """Say what is wrong; what is an argument of ``configure`` is an option here."""
+    text = str(problem)
+    return f"--profile{text.removeprefix(_PROFILE)}" if text.startswith(_PROFILE) else text
+
+
 def _tell(report: Report, files: str, *, knows_policies: bool) -> None:
     for problem in report.problems:
-        print(problem)
+        print(_in_words(problem))
     if report.problems:
         count = len(report.problems)
         print(f"\n{files}: {count} {'thing is' if count == 1 else 'things are'} wrong")

@@ -154,7 +154,7 @@ def test_profiles_and_the_environment(
     """Are those of configure, and may be left aside."""
     code, out, _ = check(capsys, "right.toml", "--profile", "prodution")
     assert code == 1
-    assert "configure(): profile: no such profile; did you mean 'production'?" in out
+    assert out.startswith("--profile: no such profile; did you mean 'production'?\n")
     monkeypatch.setenv("MESHHOOK__RETRY__CONFIG_SHOP_PRICE__MAX_ATTEMPTS", "many")
     code, out, _ = check(capsys, "right.toml", "--import", "config_shop")
     assert code == 1
@@ -191,6 +191,17 @@ def test_arguments_that_make_no_sense(
         main(["config", *arguments])
     assert caught.value.code == 2
     assert "usage: meshhook" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("module", "such"),
+    [("../config_shop.py", "config_shop"), ("config_shop.py", "config_shop"), ("a-b", "shop")],
+)
+def test_a_file_is_no_module(capsys: pytest.CaptureFixture[str], module: str, such: str) -> None:
+    """It is told how to name it."""
+    code, out, err = check(capsys, "right.toml", "--import", module)
+    assert (code, out) == (2, "")
+    assert f"--import must be a module, such as {such}, and no file, got {module!r}\n" in err
 
 
 def test_the_command_itself(shop: Path) -> None:
