@@ -46,6 +46,11 @@ class Status(StrEnum):
 _GRAVITY = {status: at for at, status in enumerate(Status)}
 
 
+def is_critical(policy: Any) -> bool:
+    """Tell whether a service is not ready while ``policy`` is failing."""
+    return bool(getattr(policy.settings, "critical", False))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyHealth:
     """How one policy does: ``condition`` is the reason in a word, such as ``open`` or ``full``.
@@ -64,8 +69,7 @@ class PolicyHealth:
         That is no reason to tell nothing of all the others.
         """
         status, condition = (Status.DEGRADED, "unreadable") if stats is None else stats.health()
-        critical = bool(getattr(policy.settings, "critical", False))
-        return cls(status=Status(status), condition=condition, critical=critical)
+        return cls(status=Status(status), condition=condition, critical=is_critical(policy))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain text and truth values, fit for ``json.dumps``."""

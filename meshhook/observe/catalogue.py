@@ -69,6 +69,11 @@ TRANSITIONS = _counter(
     "circuit.transitions", "name from to", "How often a circuit went from one state to another."
 )
 POLICIES = _highest("policies", "policy", "Policies that there are, of each kind.")
+CRITICAL = _highest(
+    "critical.failing",
+    "policy name",
+    "1 while a critical policy is failing, and the service not ready; of others there is none.",
+)
 DROPPED = _highest(
     "series.dropped", "", "Series that are left out because there are more than max_series."
 )
@@ -144,6 +149,7 @@ DEFINITIONS = (
     _counter("store.errors", "policy name", "Failures of the store of a policy."),
     _gauge("keys", "policy name", "Keys that a policy with key= has a state for."),
     _counter("keys.evicted", "policy name", "Keys that have made room for others."),
+    CRITICAL,
     POLICIES,
     DROPPED,
 )
@@ -317,4 +323,4 @@ SOURCES: Mapping[str, tuple[Source, ...]] = {
         Source(("store_errors",), "meshhook.store.errors"),
     ),
 }
-"""What feeds which metric, by kind of policy. Durations and transitions are no statistics."""
+"""What feeds which metric, by kind of policy. Durations, transitions and health are no counts."""

@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
+from meshhook.health import PolicyHealth, Status, is_critical
 from meshhook.observe.catalogue import (
     CATALOGUE,
+    CRITICAL,
     DEFINITIONS,
     DROPPED,
     DURATION,
@@ -145,12 +147,18 @@ class _Reading:
         transitions = policy.transitions() if kind == "circuit_breaker" else {}
         series = values.series + len(transitions)
         series += 0 if durations is None else len(self._ends) + 3
+        series += (critical := is_critical(policy))
         if self._dropped or series > self._left:
             self._dropped += series
             return
         self._left -= series
         name = _shown(policy.name)
-        values.read(policy.stats(), kind, name, self._samples)
+        stats = policy.stats()
+        values.read(stats, kind, name, self._samples)
+        if critical:
+            failing = PolicyHealth.of(policy, stats).status is Status.FAILING
+            labels = {"policy": kind, "name": name}
+            self._samples[CRITICAL.name].append(Sample(labels, int(failing)))
         for (old, new), times in transitions.items():
             labels = {"name": name, "from": str(old), "to": str(new)}
             self._samples[TRANSITIONS.name].append(Sample(labels, times))

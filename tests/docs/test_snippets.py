@@ -16,7 +16,7 @@ from tests.servers import running
 SERVER = 'redis://localhost"'
 """How a page names a server that runs. With a port behind it, it is one that is down."""
 
-LANGUAGES = {"python", "text", "sh", "toml", "mermaid", "js"}
+LANGUAGES = {"python", "text", "sh", "toml", "yaml", "mermaid", "js"}
 
 
 def run(page: Path, *replacements: str) -> subprocess.CompletedProcess[str]:

@@ -48,7 +48,7 @@ def _circuits(registry: mh.Registry) -> None:
     )
     for body in (int, fail):
         attempt(timed.call, body)
-    opened = mh.circuit_breaker("opened", failure_threshold=1, registry=registry)
+    opened = mh.circuit_breaker("opened", failure_threshold=1, critical=True, registry=registry)
     attempt(opened.call, fail)
     attempt(opened.call, fail)
     keyed = mh.circuit_breaker("keyed", key="{key}", max_keys=1, registry=registry)(_keyed)

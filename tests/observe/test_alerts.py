@@ -282,6 +282,10 @@ def an_open_circuit(registry: Registry) -> None:
     some(5, mh.circuit_breaker("bad", registry=registry).call, fail)
 
 
+def a_critical_circuit_that_is_open(registry: Registry) -> None:
+    some(5, mh.circuit_breaker("bad", critical=True, registry=registry).call, fail)
+
+
 def a_flapping_circuit(registry: Registry) -> None:
     breaker = mh.circuit_breaker("bad", failure_threshold=1, reset_timeout="1us", registry=registry)
     for _ in range(40):
@@ -360,6 +364,7 @@ OPEN = {"MeshhookCircuitOpen", "MeshhookCircuitOpenEverywhere"}
 STORIES: list[tuple[Callable[[Registry], None], set[str]]] = [
     (calm, set()),
     (an_open_circuit, OPEN),
+    (a_critical_circuit_that_is_open, OPEN | {"MeshhookNotReady"}),
     (a_flapping_circuit, {"MeshhookCircuitFlapping", "MeshhookCallsFail"}),
     (a_circuit_set_by_hand, {"MeshhookCircuitSetByHand"}),
     (many_rejected, {"MeshhookCallsRejected"}),
@@ -382,7 +387,10 @@ STORIES: list[tuple[Callable[[Registry], None], set[str]]] = [
 def test_alerts_fire_when_they_should(
     registry: Registry, story: Callable[[Registry], None], alerts: set[str]
 ) -> None:
-    """Over what happens in five minutes, beside a part of the service that is well."""
+    """Over what happens in five minutes, beside a part of the service that is well.
+
+    Of a circuit that nobody calls, none does.
+    """
     calm(registry)
     before = moment_of(registry)
     calm(registry)

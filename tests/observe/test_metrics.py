@@ -151,7 +151,7 @@ def test_everything_that_is_counted_is_a_metric(kind: str) -> None:
 def test_every_metric_is_fed() -> None:
     """None is in the catalogue that no policy has."""
     fed = {source.metric for sources in SOURCES.values() for source in sources}
-    own = {"call.duration", "circuit.transitions", "policies", "series.dropped"}
+    own = {"call.duration", "circuit.transitions", "critical.failing", "policies", "series.dropped"}
     assert fed | {f"meshhook.{name}" for name in own} == CATALOGUE.keys()
     assert len(CATALOGUE) == len(DEFINITIONS)
 
@@ -281,6 +281,21 @@ def test_what_a_policy_does_not_have_is_no_series(registry: Registry) -> None:
         "meshhook.keys.evicted",
         "meshhook.call.duration",
     }
+
+
+def test_a_critical_policy_that_fails_is_told(registry: Registry) -> None:
+    """As it decides whether the service is ready; others have no such series."""
+    breaker = mh.circuit_breaker("db", critical=True, registry=registry)
+    mh.circuit_breaker("mail", registry=registry).force_open()
+    labels = {"policy": "circuit_breaker", "name": "db"}
+
+    def told() -> list[Any]:
+        return next(each for each in collect(registry) if each.name.endswith("failing")).samples
+
+    assert told() == [(labels, 0)]
+    breaker.force_open()
+    assert told() == [(labels, 1)]
+    assert not registry.health().ready
 
 
 def test_a_registry_without_policies_has_nothing(registry: Registry) -> None:
