@@ -80,7 +80,7 @@ def _check(options: argparse.Namespace) -> int:
     # As `python -m` has it: what is imported is found from where one stands.
     sys.path.insert(0, str(Path.cwd()))
     for module in options.modules:
-        if module.endswith(".py") or not all(map(str.isidentifier, module.split("."))):
+        if module.endswith(".py") or Path(module).name != module:
             print(
                 f"meshhook config check: --import must be a module, such as {_module_of(module)}, "
                 f"and no file, got {module!r}",

@@ -195,7 +195,11 @@ def test_arguments_that_make_no_sense(
 
 @pytest.mark.parametrize(
     ("module", "such"),
-    [("../config_shop.py", "config_shop"), ("config_shop.py", "config_shop"), ("a-b", "shop")],
+    [
+        ("../config_shop.py", "config_shop"),
+        ("config_shop.py", "config_shop"),
+        ("../my-shop", "shop"),
+    ],
 )
 def test_a_file_is_no_module(capsys: pytest.CaptureFixture[str], module: str, such: str) -> None:
     """It is told how to name it."""
