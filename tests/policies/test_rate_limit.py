@@ -386,6 +386,30 @@ def test_reset_forgets_what_has_started(
     assert limit.stats().admitted == 4
 
 
+def test_reset_goes_back_to_the_rate_that_was_set(
+    colour: Colour, algorithm: Any, registry: mh.Registry, frozen: Any
+) -> None:
+    """As a bulkhead does; keys that come later have it too, and it is told once."""
+    limit = mh.rate_limit("2/s", algorithm=algorithm, name="api", registry=registry)
+    keyed = mh.rate_limit("2/s", algorithm=algorithm, key="{key}", name="keyed", registry=registry)
+    fn = limit(colour.paint(answer))
+    colour.call(fn)
+    assert keyed.try_acquire(key="a")
+    for each in (limit, keyed):
+        each.change("1/h")
+    told: list[Any] = []
+    with mh.subscribe(told.append, mh.events.RateChanged):
+        for _ in range(2):
+            registry.reset()
+    assert [(each.name, each.old, each.new) for each in told] == [
+        ("api", "1/h", "2/s"),
+        ("keyed", "1/h", "2/s"),
+    ]
+    assert [colour.call(fn), colour.call(fn)] == [1, 1]
+    assert [keyed.remaining(key=key) for key in ("a", "new")] == [2, 2]
+    assert [each.stats().limit for each in (limit, keyed)] == ["2/s", "2/s"]
+
+
 def test_a_change_of_the_rate_keeps_what_has_started(
     colour: Colour, algorithm: Any, registry: mh.Registry, frozen: Any
 ) -> None:

@@ -395,10 +395,15 @@ class RateLimit(Policy):
         return self._set_rates(new.rates)
 
     def reset(self) -> None:
-        """Forget what has started, and all pauses; counters since the start are kept."""
+        """Forget what has started, all pauses and :meth:`change`; counters are kept.
+
+        Who waits keeps his place, and starts as soon as he may now.
+        """
         self._paused_until = 0.0
+        tell = self._set_rates(self.settings.rates)
         for limiter in self._all_limiters():
             limiter.reset()
+        tell()
 
     def stats(self) -> RateLimitStats:
         """Return the counters, and how the limit stands; a family has as many as keys."""
