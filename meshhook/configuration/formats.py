@@ -14,6 +14,8 @@ from meshhook.errors import ConfigurationError
 
 _LONG_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){50}""")
 """More parts than a key of ours ever has, with dots between them."""
+_QUOTED = re.compile(r" '!?[\w-]*\w[\w-]*!?'")
+"""What PyYAML shows of a file in its errors: a letter, or the name of an anchor or of a tag."""
 
 
 def parse(text: str, suffix: str) -> Any:
@@ -66,14 +68,14 @@ def _json(text: str) -> Any:
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
-        raise _twin([key for key, _ in pairs])
+        times = Counter(key for key, _ in pairs)
+        raise _twin(next(key for key in times if times[key] > 1))
     return made
 
 
-def _twin(keys: list[str]) -> ConfigurationError:
-    """Build the error for keys of which one is there twice."""
-    twin = next(key for key, times in Counter(keys).items() if times > 1)
-    return ConfigurationError(f"the key {twin[:100]!r} is there twice in one table")
+def _twin(key: str, at: str = "") -> ConfigurationError:
+    """Build the error for a key that is there twice."""
+    return ConfigurationError(f"the key {key[:100]!r} is there twice in one table{at}")
 
 
 def _yaml(text: str) -> Any:
@@ -84,39 +86,77 @@ def _yaml(text: str) -> Any:
             "YAML needs PyYAML: pip install 'meshhook[yaml]', or write it as TOML"
         ) from None
     try:
-        _refuse_tricks(yaml.compose(text, yaml.SafeLoader))
-        return yaml.safe_load(text)
+        loader = yaml.SafeLoader(text)
+        root = loader.get_single_node()
+        data = None if root is None else _plain(root, loader, {})
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        at = "" if mark is None else f" (at line {mark.line + 1}, column {mark.column + 1})"
-        raise ConfigurationError(f"it is no YAML: {error.problem}{at}") from None
-    except yaml.YAMLError:
-        raise ConfigurationError("it is no YAML: it has characters that cannot be read") from None
-    except (ValueError, TypeError) as error:  # a date that is none, a key that is a list
-        raise ConfigurationError(f"it cannot be read: {error}") from None
+        problem = _QUOTED.sub("", str(error.problem).partition(", but found")[0])
+        raise ConfigurationError(f"it is no YAML: {problem}{_at(error.problem_mark)}") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ConfigurationError(
+            f"it is no YAML: it has characters that cannot be read (at line {line})"
+        ) from None
+    return {} if data is None else data
 
 
-def _refuse_tricks(root: Any) -> None:
-    """Raise for a key that is in one mapping twice, and for what makes much of little."""
-    seen: set[int] = set()
-    nodes = [root]
-    while nodes:
-        node = nodes.pop()
-        if id(node) in seen or not isinstance(getattr(node, "value", None), list):
-            continue
-        seen.add(id(node))
-        if node.id == "sequence":
-            nodes += node.value
-            continue
-        keys = [key.value for key, _ in node.value if isinstance(key.value, str)]
-        if len(set(keys)) < len(keys):
-            raise _twin(keys)
-        if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
-            raise ConfigurationError(
-                "it merges mappings with <<, which can make a flood of a few lines: use a profile"
-            )
-        for pair in node.value:
-            nodes += pair
+def _plain(node: Any, loader: Any, known: dict[Any, Any]) -> Any:
+    """Return the data that a node stands for, without anything that makes much of little.
+
+    Keys are text, as they are written: YAML would read ``on`` as True.
+    """
+    _check_tag(node, loader)
+    if node in known:
+        return known[node]
+    if node.id == "scalar":
+        return _scalar(node, loader)
+    if node.id == "sequence":
+        items = known[node] = []
+        items += [_plain(each, loader, known) for each in node.value]
+        return items
+    table = known[node] = {}
+    for key, value in node.value:
+        word = _key(key, loader)
+        if word in table:
+            raise _twin(word, _at(key.start_mark))
+        table[word] = _plain(value, loader, known)
+    return table
+
+
+def _check_tag(node: Any, loader: Any) -> None:
+    """Raise for a tag that makes something else of a node than what it looks like, but for text."""
+    bare = node.id == "scalar" and node.style is None
+    usual = loader.resolve(type(node), node.value, (bare, not bare))
+    if node.tag != usual and not (node.id == "scalar" and node.tag == "tag:yaml.org,2002:str"):
+        raise ConfigurationError(
+            f"it has a tag that does not fit or is not known{_at(node.start_mark)}: leave it out"
+        )
+
+
+def _scalar(node: Any, loader: Any) -> Any:
+    try:
+        return loader.construct_object(node)
+    except Exception:  # many kinds of errors, and what they say is text of the file
+        raise ConfigurationError(
+            f"it has a value that looks like a number or a date and is none{_at(node.start_mark)}: "
+            "put it in quotes if it is text"
+        ) from None
+
+
+def _key(node: Any, loader: Any) -> str:
+    if node.id != "scalar":
+        raise ConfigurationError(f"it has a key that is no text{_at(node.start_mark)}")
+    _check_tag(node, loader)
+    if node.tag == "tag:yaml.org,2002:merge":
+        raise ConfigurationError(
+            f"it merges mappings with <<{_at(node.start_mark)}, which can make a flood of a few "
+            "lines: use a profile"
+        )
+    return str(node.value)
+
+
+def _at(mark: Any) -> str:
+    return "" if mark is None else f" (at line {mark.line + 1}, column {mark.column + 1})"
 
 
 _READERS: dict[str, Callable[[str], Any]] = {

@@ -87,16 +87,15 @@ BROKEN = [
     ("a.yaml", "a: [", "it is no YAML: expected the node content"),
     ("a.yaml", "a: 1\na: 2", "the key 'a' is there twice in one table"),
     ("a.yaml", "a: &b {x: 1}\nc: {<<: *b}", "it merges mappings with <<"),
-    ("a.yaml", "a: !!python/object/apply:os.system ['true']", "it is no YAML: could not determine"),
+    ("a.yaml", "a: !!python/object/apply:os.system ['true']", "it has a tag that does not"),
     ("a.yaml", "a: " + "[" * 100_000, "it is nested too deeply"),
-    ("a.yaml", "a: " + "9" * 5_000, "it cannot be read: Exceeds the limit"),
-    ("a.yaml", "a: 2026-99-99", "it cannot be read: month must be in 1..12"),
-    ("a.yaml", "a: b\x07", "it is no YAML: it has characters that cannot be read"),
+    ("a.yaml", "a: " + "9" * 5_000, "looks like a number or a date and is none (at line 1,"),
+    ("a.yaml", "a: 2026-99-99", "looks like a number or a date and is none (at line 1, column 4)"),
+    ("a.yaml", "#\na: b\x07", "it is no YAML: it has characters that cannot be read (at line 2)"),
     ("a.yaml", "a: 1\n---\nb: 2", "it is no YAML: but found another document"),
-    ("a.yaml", "[a]: 1", "it is no YAML: found unhashable key"),
+    ("a.yaml", "[a]: 1", "it has a key that is no text (at line 1, column 1)"),
     ("a.yaml", "just text", "must be a table (a mapping, an object)"),
-    ("a.yaml", "1: 2", "a.yaml, line 1: 1: no such table or setting: it must be text"),
-    ("a.yaml", "# nothing", "must be a table"),
+    ("a.yaml", "1: 2", "a.yaml, line 1: 1: no such table or setting; there are"),
     ("a.toml", "", "it is empty: half written, perhaps"),
     ("a.json", " \n", "it is empty: half written, perhaps"),
     ("a.toml", b"\xff\xfe", "it is no text in UTF-8"),
@@ -113,8 +112,7 @@ def test_broken_files(
         configure(write(name, content))
     text = str(caught.value)
     assert name in text
-    if "line 1: 1:" not in message:  # a key that is no text has no line
-        assert message in text
+    assert message in text
     assert len(text) < 400
 
 
@@ -254,8 +252,7 @@ def test_secrets_in_a_file_are_not_told(
     }.items():
         with pytest.raises(mh.ConfigurationError) as caught:
             configure(write(name, content))
-        if name != "e.yaml":  # the tag is what is wrong there
-            assert secret not in str(caught.value)
+        assert secret not in str(caught.value)
     configure({"defaults": {"timeout": {"message": secret}}})
     assert secret not in caplog.text
 
