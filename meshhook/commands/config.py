@@ -75,6 +75,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     from meshhook.configuration.checking import check
+    from meshhook.configuration.kinds import why_not
     from meshhook.errors import ConfigurationError
 
     # As `python -m` has it: what is imported is found from where one stands.
@@ -90,8 +91,9 @@ def _check(options: argparse.Namespace) -> int:
         try:
             importlib.import_module(module)
         except (Exception, SystemExit) as error:
-            why = error if isinstance(error, ImportError) else type(error).__qualname__
-            print(f"meshhook config check: cannot import {module}: {why}", file=sys.stderr)
+            print(
+                f"meshhook config check: cannot import {module}: {why_not(error)}", file=sys.stderr
+            )
             return 1
     try:
         report = check(

@@ -12,6 +12,7 @@ import functools
 import importlib
 import re
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Any
 
 from meshhook import errors
@@ -110,16 +111,26 @@ def _named(value: Any) -> Any:
         return value
     module, _, path = value.partition(":")
     try:
-        found: Any = importlib.import_module(module)
-        for each in path.split("."):
-            found = getattr(found, each)
-    except (ImportError, AttributeError) as error:
-        raise ConfigurationError(f"{value!r} cannot be imported: {error}") from error
+        found = importlib.import_module(module)
     except (Exception, SystemExit) as error:
-        raise ConfigurationError(
-            f"{value!r} cannot be imported: its module failed with {type(error).__qualname__}"
-        ) from error
-    return found
+        raise _not_imported(value, why_not(error)) from None
+    try:
+        return attrgetter(path)(found)
+    except AttributeError:
+        raise _not_imported(value, f"module {module!r} has no attribute {path!r}") from None
+    except (Exception, SystemExit) as error:
+        raise _not_imported(value, why_not(error)) from None
+
+
+def _not_imported(value: str, why: str) -> ConfigurationError:
+    return ConfigurationError(f"{value!r} cannot be imported: {why}")
+
+
+def why_not(error: BaseException) -> str:
+    """Return why a module cannot be imported; what it says of it itself may be a secret."""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return f"No module named {error.name!r}"
+    return f"the module failed with {type(error).__qualname__}"
 
 
 def _error_type(value: Any) -> Any:

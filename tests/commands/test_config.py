@@ -167,7 +167,7 @@ def test_profiles_and_the_environment(
     ("arguments", "message"),
     [
         (["right.toml", "--import", "no_such"], "cannot import no_such: No module named 'no_such'"),
-        (["right.toml", "--import", "broken"], "cannot import broken: ZeroDivisionError"),
+        (["right.toml", "--import", "broken"], "broken: the module failed with ZeroDivisionError"),
         (["right.ini"], "source must be the path of a file that ends in .toml"),
     ],
 )

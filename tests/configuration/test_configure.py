@@ -466,7 +466,7 @@ def test_a_module_that_fails_is_told_of(
     monkeypatch.syspath_prepend(str(tmp_path))
     for module, error in (("failing_module", "RuntimeError"), ("leaving_module", "SystemExit")):
         with pytest.raises(
-            mh.ConfigurationError, match=f"its module failed with {error}"
+            mh.ConfigurationError, match=f"the module failed with {error}"
         ) as caught:
             configure({"defaults": {"retry": {"on": f"{module}:Error"}}})
         assert "s3cret" not in str(caught.value)
