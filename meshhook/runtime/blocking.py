@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from meshhook.runtime import pauses
+from meshhook.runtime.bell import Bell
 from meshhook.runtime.flights import Flight
 from meshhook.stores.protocol import Store
 
@@ -92,13 +93,13 @@ class Blocking:
 
 
 def _wait(add_done_callback: Callable[[Any], object], timeout: float) -> Callable[[Any], None]:
-    gate = threading.Event()
+    bell = Bell()  # a finalizer in this very thread may bring on what it waits for
 
     def wake(_: Any) -> None:
-        gate.set()
+        bell.ring()
 
     add_done_callback(wake)
-    gate.wait(min(timeout, threading.TIMEOUT_MAX))
+    bell.wait(timeout)
     return wake
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import sys
 import threading
 import time
 from collections.abc import Coroutine
@@ -203,6 +205,27 @@ def test_landing_after_the_loop_has_ended_wakes_nobody() -> None:
     with contextlib.suppress(RuntimeError):
         waiting.close()
     task._log_destroy_pending = False  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("step", range(3))
+def test_a_flight_that_lands_in_the_thread_that_begins_to_wait(step: int) -> None:
+    """A finalizer may do that, at any step of it."""
+    flight = Flight(Flights(), "key", None)
+    steps = itertools.count()
+
+    def interrupt(_frame: Any, what: str, _arg: Any) -> Any:
+        if what == "line" and next(steps) == step:
+            flight.land()
+        return interrupt
+
+    def wait() -> bool:
+        sys.settrace(lambda frame, *_: interrupt if frame.f_code.co_name == "wait" else None)
+        try:
+            return run_blocking(BLOCKING.wait(flight, GIVE_UP))
+        finally:
+            sys.settrace(None)
+
+    assert Called("sync", wait).result()
 
 
 def test_a_thread_cannot_wait_for_itself() -> None:
