@@ -75,7 +75,7 @@ def as_argument(kind: str, argument: str, value: Any, budget_of: Callable[[str],
             "a store is an object with a connection, which a file cannot hold: give store in the "
             "code"
         )
-    if value == "none" and _may_be_none(kind, argument):
+    if isinstance(value, str) and value == "none" and _may_be_none(kind, argument):
         return None
     if argument == "budget" and isinstance(value, str):
         return budget_of(value)

@@ -75,7 +75,10 @@ class File:
     def content(self) -> bytes:
         """Return the bytes in the file; OSError if there are none to be had."""
         # What is no regular file may have no end, or wait for somebody.
-        descriptor = os.open(self._path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        except ValueError:  # with a NUL in it, or half a character
+            raise ConfigurationError("it cannot be read: no file has such a name") from None
         with os.fdopen(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise ConfigurationError("it is no regular file")

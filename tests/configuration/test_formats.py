@@ -150,6 +150,13 @@ def test_what_is_no_file(registry: mh.Registry, tmp_path: Path) -> None:
             configure(tmp_path / "link.toml")
 
 
+@pytest.mark.parametrize("name", ["a\0.toml", "a\ud800.toml"])
+def test_what_is_no_name_of_a_file(registry: mh.Registry, tmp_path: Path, name: str) -> None:
+    """Is refused like one that is not there."""
+    with pytest.raises(mh.ConfigurationError, match="it cannot be read: "):
+        configure(tmp_path / name)
+
+
 def test_without_pyyaml(
     registry: mh.Registry, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -207,3 +207,20 @@ def test_what_is_wrong_whatever_the_others_are(
     with pytest.raises(mh.ConfigurationError) as caught:
         configure({"defaults": {kind: {argument: value}}})
     assert f"defaults.{kind}.{argument}: {argument}" in str(caught.value)
+
+
+def test_a_value_that_cannot_be_compared(registry: mh.Registry) -> None:
+    """Is refused like any other that is wrong."""
+
+    class Odd:
+        __hash__ = None  # type: ignore[assignment]
+
+        def __eq__(self, other: object) -> bool:
+            raise RuntimeError("token")
+
+    for argument in ("max_attempts", "jitter", "budget", "on"):
+        with pytest.raises(
+            mh.ConfigurationError, match=rf"defaults\.retry\.{argument}: "
+        ) as caught:
+            configure({"defaults": {"retry": {argument: Odd()}}})
+        assert "token" not in str(caught.value)
