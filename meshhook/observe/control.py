@@ -7,15 +7,16 @@ between, in whatever way. It is held here and not by a :class:`Control`, so all 
 
 One thread for all ends what is due. It is a daemon, there only while something is to end. It keeps
 real time: a change of the date neither prolongs an act nor cuts it short, and nor does a clock that
-a test has frozen. A forked child inherits what its parent's policies were set to, and ends it on
-its own.
+a test has frozen. It looks at all acts when the first of them is due, and not before.
+
+A forked child inherits what its parent's policies were set to, and ends it on its own. An act that
+another thread of the parent was about to begin or end at that moment is over there.
 """
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import logging
+import math
 import threading
 import time
 import weakref
@@ -53,21 +54,20 @@ class _Act:
 
     __slots__ = ("author", "kind", "name", "policy", "seconds", "until", "what")
 
-    what: ForATime
-
-    def __init__(self, policy: Entry, name: str, author: str, seconds: float) -> None:
+    def __init__(self, policy: Entry, name: str, state: State, author: str, seconds: float) -> None:
         self.kind, self.name = policy.kind, name
+        self.what = ForATime(state)
         self.author = author
         self.seconds = seconds
         self.until = _now() + seconds
         # Nobody is kept alive by what was done to it.
         self.policy: weakref.ref[Any] = weakref.ref(policy)
 
-    def begin(self, state: State) -> None:
+    def begin(self) -> None:
         """Set the state."""
         policy = self.policy()
         if policy is not None:
-            self.what = for_a_time.begin(policy, state)
+            for_a_time.begin(policy, self.what)
 
     def is_in_force(self) -> bool:
         """Tell whether the policy is there, and nobody has changed it since."""
@@ -75,7 +75,7 @@ class _Act:
         return policy is not None and for_a_time.is_in_force(policy, self.what)
 
     def end(self) -> None:
-        """Have the policy go back."""
+        """Have the policy go back, if it has not yet."""
         policy = self.policy()
         if policy is not None:
             for_a_time.end(policy, self.what)
@@ -126,13 +126,7 @@ class Control:
             getattr(found, action)()
             _end(_take(found))
         else:
-            act = _Act(found, name, author, lasts)
-            act.begin(_STATES[action])
-            try:
-                _end(_put(found, act))
-            except RuntimeError:  # no thread could be started, so nothing would ever end it
-                act.end()
-                raise
+            _begin(found, _Act(found, name, _STATES[action], author, lasts))
         _tell(policy, name, action, author, lasts)
 
     def remaining(self, policy: Entry) -> float | None:
@@ -178,34 +172,55 @@ def _tell(kind: str, name: str, action: str, author: str, seconds: float | None)
 # Reentrant: a finalizer or signal handler may ask for what remains, or act.
 _lock = threading.RLock()
 _acts: weakref.WeakKeyDictionary[Entry, _Act] = weakref.WeakKeyDictionary()  # changed under _lock
-_ends: list[tuple[float, int, _Act]] = []  # a heap, with some acts that are over; under _lock
-_numbers = itertools.count()
-_MOST_OVER = 100
+_under_way: set[_Act] = set()
+"""Those that begin or end just now: the circuit may be set, and nothing in :data:`_acts`."""
+_left: set[_Act] = set()
+"""Those of them that a fork has left in this process, with nobody to go on."""
+_looks_at = math.inf  # when the thread looks, which is never too late; written under _lock
 _thread: threading.Thread | None = None  # written under _lock
 _bell = Bell()
 
 
+def _begin(policy: Entry, act: _Act) -> None:
+    """Begin an act, and have it end in time."""
+    _under_way.add(act)
+    before = None
+    try:
+        act.begin()
+        before = _put(policy, act)
+    except BaseException:  # there is no thread to be had, or an interrupt came
+        if not _is_in_place(act):  # nothing would ever end it
+            act.end()
+        raise
+    finally:
+        _end(before)
+        _under_way.discard(act)
+
+
 def _take(policy: Entry) -> _Act | None:
-    """Take the act for a time away, if there is one."""
+    """Take the act for a time away, if there is one. :func:`_end` must follow."""
     with _lock:
-        act = _acts.pop(policy, None)
-    if act is not None:
+        act = _acts.get(policy)
+        if act is None:
+            return None
+        _under_way.add(act)  # first, for a fork may come between
         _bell.ring()  # the thread may have nothing left to wait for
-    return act
+        return _acts.pop(policy, None)
 
 
 def _put(policy: Entry, act: _Act) -> _Act | None:
     """Put ``act`` in the place of the one before; return which of them is not to last."""
+    global _looks_at  # noqa: PLW0603 - one for the process
     with _lock:
         before = _acts.get(policy)
         if before is not None and before.what.times_set > act.what.times_set:
             return act  # two at the same moment, and this one was overtaken
         _start()
+        if before is not None:
+            _under_way.add(before)
         _acts[policy] = act
-        heapq.heappush(_ends, (act.until, next(_numbers), act))
-        if len(_ends) > 2 * len(_acts) + _MOST_OVER:
-            _forget_those_over()
-        if _ends[0][2] is act:
+        if act.until < _looks_at:
+            _looks_at = act.until
             _bell.ring()  # the thread waits for a later one
         return before
 
@@ -213,12 +228,24 @@ def _put(policy: Entry, act: _Act) -> _Act | None:
 def _end(act: _Act | None) -> None:
     """End what another act came after: by now there is nothing that it would change."""
     if act is not None:
-        act.end()
+        try:
+            act.end()
+        except BaseException:
+            act.end()  # an interrupt came before it was done
+            raise
+        finally:
+            _under_way.discard(act)
+
+
+def _is_in_place(act: _Act) -> bool:
+    """Tell whether it is the one that the thread will end."""
+    policy = act.policy()
+    return policy is not None and _acts.get(policy) is act
 
 
 def _start() -> None:
     """Start the thread if there is none. Call it under the lock."""
-    global _thread  # noqa: PLW0603 - one for the process
+    global _thread  # noqa: PLW0603 - as above
     if _thread is None:
         thread = threading.Thread(target=_watch, name="meshhook-control", daemon=True)
         thread.start()
@@ -228,67 +255,62 @@ def _start() -> None:
 def _watch() -> None:
     """End what is due, until nothing is left that could be."""
     global _thread  # noqa: PLW0603 - as above
+    _end_what_was_left()
     while True:
         for act in _take_due():
             try:
                 act.expire()
             except Exception:
                 logger.exception("the time of %s %r could not be ended", act.kind, act.name)
+            _under_way.discard(act)
         with _lock:
-            soonest = _soonest()
-            if soonest is None:
+            if not _acts:
                 _thread = None
                 return
-        _bell.wait(soonest - _now())
+        _bell.wait(_looks_at - _now())
 
 
 def _take_due() -> list[_Act]:
+    """Take those away whose time is over, and set when to look again."""
+    global _looks_at  # noqa: PLW0603 - as above
     now = _now()
     due: list[_Act] = []
     with _lock:
-        while _ends and _ends[0][0] <= now:
-            act = heapq.heappop(_ends)[2]
-            policy = _still_at(act)
-            if policy is not None:
-                del _acts[policy]
-                due.append(act)
+        if now < _looks_at:
+            return due  # somebody rang
+        _looks_at = math.inf
+        # A finalizer that acts may come between any two steps of this, and have us look sooner.
+        for ref in _acts.keyrefs():
+            policy = ref()
+            act = None if policy is None else _acts.get(policy)
+            if policy is None or act is None:
+                continue
+            if act.until <= now:
+                taken = _take(policy)
+                due += [] if taken is None else [taken]
+            elif act.until < _looks_at:
+                _looks_at = act.until
     return due
 
 
-# A finalizer or signal handler that acts may come between any two steps of these, and adds an end.
-
-
-def _soonest() -> float | None:
-    """Return when the next act ends. Call it under the lock."""
-    while _ends:
-        end = heapq.heappop(_ends)
-        if _still_at(end[2]) is not None:
-            heapq.heappush(_ends, end)
-            return end[0]
-    return None
-
-
-def _forget_those_over() -> None:
-    """Keep the ends of those acts that are to end. Call it under the lock."""
-    global _ends
-    ends, _ends = _ends, []
-    for end in ends:
-        if _still_at(end[2]) is not None:
-            heapq.heappush(_ends, end)
-
-
-def _still_at(act: _Act) -> Any:
-    """Return the policy of an act; None if another one has come after it, or it is gone."""
-    policy = act.policy()
-    return policy if policy is not None and _acts.get(policy) is act else None
+def _end_what_was_left() -> None:
+    for act in list(_left):
+        try:
+            act.end()
+        except Exception:
+            logger.exception("the act on %s %r could not be ended", act.kind, act.name)
+        _left.discard(act)
 
 
 def _after_fork_in_child() -> None:
-    global _lock, _thread, _bell
+    global _lock, _thread, _bell, _looks_at
     # No thread of the parent is left here, and nobody to release a lock or hear a bell.
-    _lock, _thread, _bell = threading.RLock(), None, Bell()
-    if _acts:
-        _start()
+    _lock, _thread, _bell, _looks_at = threading.RLock(), None, Bell(), -math.inf
+    _left.update(each for each in _under_way if not _is_in_place(each))
+    _under_way.clear()
+    if _acts or _left:
+        with _lock:
+            _start()
 
 
 forks.after_in_child(_after_fork_in_child)

@@ -67,6 +67,7 @@ def _nothing_is_left() -> Iterator[None]:
         control._acts.clear()
     control._bell.ring()
     assert eventually(lambda: control._thread is None)
+    assert not control._under_way
 
 
 @pytest.fixture
@@ -268,7 +269,7 @@ def test_the_next_act_takes_the_place_of_the_last(
         acted(second, 30, author="bob"),
         acted("expired", 30, author="bob"),
     ]
-    assert breaker._isolations == 0
+    assert not breaker._isolations
 
 
 @pytest.mark.parametrize("action", FOR_A_TIME)
@@ -388,13 +389,13 @@ def test_a_policy_that_is_gone_is_forgotten(registry: mh.Registry, told: list[Ev
 def test_an_end_without_the_policy_is_none(registry: mh.Registry) -> None:
     """Also where it goes in the very moment in which its time is over."""
     policy = mh.circuit_breaker("db", registry=mh.Registry())
-    ended = control._Act(policy, "db", "ada", 60)
-    ended.begin(State.FORCED_OPEN)
+    ended = control._Act(policy, "db", State.FORCED_OPEN, "ada", 60)
+    ended.begin()
     del policy
     gc.collect()
     assert not ended.is_in_force()
     ended.expire()
-    ended.begin(State.FORCED_OPEN)
+    ended.begin()
 
 
 def test_all_controls_see_the_same(clock: Clock, breaker: mh.CircuitBreaker) -> None:
@@ -601,9 +602,12 @@ def test_of_two_at_the_same_moment_the_later_state_lasts(
     overtaken: int, clock: Clock, registry: mh.Registry, breaker: mh.CircuitBreaker
 ) -> None:
     """Whichever of them is entered first."""
-    acts = [control._Act(breaker, "db", author, 60) for author in ("ada", "bob")]
-    acts[0].begin(State.DISABLED)
-    acts[1].begin(State.METRICS_ONLY)
+    acts = [
+        control._Act(breaker, "db", state, "ada", 60)
+        for state in (State.DISABLED, State.METRICS_ONLY)
+    ]
+    for each in acts:
+        each.begin()
     for each in (acts[1 - overtaken], acts[overtaken]):
         control._end(control._put(breaker, each))
     assert (breaker.state, Control(registry).remaining(breaker)) == ("metrics_only", 60)
@@ -627,7 +631,7 @@ def test_many_operators_at_once(registry: mh.Registry, breaker: mh.CircuitBreake
         thread.join(GIVE_UP)
     act(registry, "isolate", 0.005)
     assert settles(breaker, "closed")
-    assert breaker._isolations == 0
+    assert not breaker._isolations
     breaker.call(int)
 
 

@@ -7,7 +7,7 @@ somebody else has set meanwhile stays.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from meshhook.rules.phases import State
 
@@ -15,20 +15,24 @@ if TYPE_CHECKING:
     from meshhook.policies.circuit_breaker.policy import CircuitBreaker
 
 
-class ForATime(NamedTuple):
-    """A state that was set, and how many times any had been set by then."""
+class ForATime:
+    """A state that is set for a time, and how many times any had been set by then."""
 
-    state: State
-    times_set: int
+    __slots__ = ("state", "times_set")
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.times_set = -1
 
 
-def begin(breaker: CircuitBreaker, state: State) -> ForATime:
-    """Set ``state``; :func:`end` must follow once."""
-    if state is State.FORCED_OPEN:
+def begin(breaker: CircuitBreaker, what: ForATime) -> None:
+    """Set the state; :func:`end` must follow, also where this is interrupted."""
+    if what.state is State.FORCED_OPEN:
         _ = breaker.name
-        breaker._isolate(1)
-        return ForATime(state, breaker._times_set)
-    return ForATime(state, breaker._set(state, for_now=True))
+        what.times_set = breaker._times_set
+        breaker._isolate(what)
+    else:
+        breaker._set(what.state, what)
 
 
 def is_in_force(breaker: CircuitBreaker, what: ForATime) -> bool:
@@ -37,9 +41,9 @@ def is_in_force(breaker: CircuitBreaker, what: ForATime) -> bool:
 
 
 def end(breaker: CircuitBreaker, what: ForATime) -> None:
-    """Go back, unless somebody has set another state since."""
+    """Go back, unless somebody has set another state since. More than once is as good as once."""
     if what.state is State.FORCED_OPEN:
-        breaker._isolate(-1)
+        breaker._release(what)
     elif is_in_force(breaker, what):
         back = breaker._standing
         if breaker._family is not None:

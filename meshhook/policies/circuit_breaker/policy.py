@@ -11,7 +11,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Awaitable, Callable, Hashable, Iterator
-from typing import Any, ClassVar, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, Self, TypeVar
 
 from meshhook import blocks, events, guard
 from meshhook.changes import OF_KEYS
@@ -27,6 +27,9 @@ from meshhook.registry import Registry
 from meshhook.rules.breaker import NONE_GONE, Change, Circuit
 from meshhook.rules.phases import Closed, Open, Permit, Phase, State
 from meshhook.rules.sketch import Sketch
+
+if TYPE_CHECKING:
+    from meshhook.policies.circuit_breaker.for_a_time import ForATime
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -53,6 +56,7 @@ class CircuitBreaker(Policy):
         super().__init__(settings, registry)
         self._initial = settings.initial_state
         self._standing = _standing(settings.initial_state)
+        self._is_set_by_hand = False
         self._times_set = 0  # guarded by _lock, as the next one
         self._isolations: set[object] = set()  # who isolates
         self._isolating = False
@@ -107,8 +111,8 @@ class CircuitBreaker(Policy):
     def _adapt(self, new: BreakerSettings) -> Callable[[], object]:
         """Go on by other rules, each circuit in its state; keys to come begin as they say."""
         with self._lock:
-            if self._initial is self.settings.initial_state:
-                self._initial = new.initial_state
+            if new.initial_state is not self.settings.initial_state:
+                self._begin_as(new.initial_state)
             if new.rules.slow_call_duration is None:
                 self._sketch = None
             elif self._sketch is None:
@@ -129,6 +133,17 @@ class CircuitBreaker(Policy):
                     self._changed(change, None)
 
         return tell
+
+    def _begin_as(self, state: State) -> None:
+        """Have circuits to come begin in ``state``, unless another was set by hand. Under _lock."""
+        has_begun = self._family is None and self._single is not None
+        if self._is_set_by_hand or has_begun:
+            return
+        # If so, they begin otherwise until its time is over, and only then as is said here.
+        is_set_for_now = _standing(self._initial) is not self._standing
+        self._standing = _standing(state)
+        if not is_set_for_now:
+            self._initial = state
 
     def bind(self, call: Callable[..., Any], fn: Callable[..., Any]) -> Callable[..., Any]:
         """Make the sync driver."""
@@ -356,6 +371,7 @@ class CircuitBreaker(Policy):
             times = self._times_set + 1
             if for_now is None:
                 self._standing = _standing(state)
+                self._is_set_by_hand = state is not State.CLOSED
             else:
                 for_now.times_set = times
             self._times_set = times
