@@ -68,8 +68,10 @@ def _differing(there: Any, here: Any) -> list[tuple[str, Any, Any]]:
 
 def duration(argument: str, value: Duration, *, zero: bool = False) -> float:
     """Return ``value`` in seconds; it must be finite and above zero (or zero, if allowed)."""
-    wanted = "a duration of {} seconds: a number, a timedelta or text such as '250ms'".format(
-        "0 or more" if zero else "more than 0"
+    least = "0 or more" if zero else "more than 0"
+    wanted = (
+        f"a duration of {least} seconds: a number or text such as '250ms' (units: "
+        f"{' '.join(_UNITS)})"
     )
     seconds = _as_seconds(value)
     if seconds is None or not math.isfinite(seconds) or seconds < 0 or (seconds == 0 and not zero):

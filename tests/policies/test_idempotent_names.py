@@ -285,7 +285,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"fingerprint": True}, "fingerprint must be .*, got True"),
     (
         {"ttl": "fast"},
-        "ttl must be a duration of more than 0 seconds: .* such as '250ms', got 'fast'",
+        r"ttl must be a duration of more than 0 seconds: .* such as '250ms' \(.*, got 'fast'",
     ),
     ({"ttl": 0}, "ttl must be a duration of more than 0 seconds: .*, got 0"),
     ({"lease": "10/s"}, "lease must be a duration .*, got '10/s'"),

@@ -64,8 +64,8 @@ def test_bad_durations(given: Any) -> None:
     with pytest.raises(mh.ConfigurationError) as caught:
         duration("window", given)
     assert str(caught.value).startswith(
-        "window must be a duration of more than 0 seconds: a number, a timedelta or text such as "
-        f"'250ms', got {repr(given)[:150]}"
+        "window must be a duration of more than 0 seconds: a number or text such as '250ms' "
+        f"(units: us ms s m h d), got {repr(given)[:150]}"
     )
 
 
