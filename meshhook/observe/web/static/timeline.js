@@ -43,7 +43,7 @@ export function tell(occurrence) {
     case "configuration_reloaded":
       return `read anew: ${plural(occurrence.changed, "policy", "policies")} changed`;
     case "configuration_rejected":
-      return `not taken over: ${plural(occurrence.problems, "thing is", "things are")} wrong in it`;
+      return `not taken over: ${plural(occurrence.problems, "thing is", "things are")} wrong in it, told in the log meshhook.configuration, or by reload()`;
     case "restarted":
       return "the service has started anew: its counters begin at 0";
     case "switched":
