@@ -29,10 +29,13 @@ def _in_order(text: str, words: Sequence[str]) -> int | None:
 
 
 def _in_toml(text: str, words: Sequence[str]) -> int | None:
-    """Find the table that has the first words as its header, and the rest as a key of it."""
+    """Find the table that has the first words as its header, and the rest as a key of it.
+
+    If there is none, find the first table whose header begins with all of them.
+    """
     lines = text.splitlines()
     for length in range(len(words), -1, -1):
-        header = re.compile(rf"\s*\[\s*{_dotted(words[:length])}\s*\]") if length else None
+        header = re.compile(rf"\s*\[\[?\s*{_dotted(words[:length])}\s*\]") if length else None
         key = re.compile(rf"\s*{_dotted(words[length:])}\s*[=.]") if length < len(words) else None
         inside = header is None
         for number, line in enumerate(lines, start=1):
@@ -44,7 +47,8 @@ def _in_toml(text: str, words: Sequence[str]) -> int | None:
                 inside = False
             elif inside and key is not None and key.match(line):
                 return number
-    return None
+    longer = re.compile(rf"\s*\[\[?\s*{_dotted(words)}\s*\.")
+    return next((number for number, line in enumerate(lines, start=1) if longer.match(line)), None)
 
 
 def _dotted(words: Sequence[str]) -> str:

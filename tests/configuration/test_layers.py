@@ -175,6 +175,24 @@ def test_lines_of_toml() -> None:
     assert line_of(text, ".toml", ("policies", 5)) is None
 
 
+def test_lines_of_toml_that_begin_a_longer_header() -> None:
+    """A table that only headers of others name is where the first of those is."""
+    text = (
+        "[policies.circuitbreaker.x]\n"
+        "factor = 1\n"
+        "[policies.retry.a]\n"
+        "[policies.retry]\n"
+        "b = 1\n"
+        "[policy.retry.a]\n"
+        "[[policies.timeout.c]]\n"
+    )
+    assert line_of(text, ".toml", ("policies", "circuitbreaker")) == 1
+    assert line_of(text, ".toml", ("policies", "retry")) == 4
+    assert line_of(text, ".toml", ("policy",)) == 6
+    assert line_of(text, ".toml", ("policies", "timeout", "c")) == 7
+    assert line_of(text, ".toml", ("poli",)) is None
+
+
 def test_lines_of_json_and_yaml() -> None:
     """Each word is looked for behind the one before."""
     json = (
