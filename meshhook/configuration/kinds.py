@@ -18,7 +18,9 @@ from typing import Any
 from meshhook import errors
 from meshhook.configuration.problems import unknown
 from meshhook.errors import ConfigurationError
+from meshhook.guessing import hint
 from meshhook.recipes import REQUIRED, Recipes
+from meshhook.settings import wrong
 
 KINDS: Mapping[str, str] = {
     "bulkhead": "meshhook.policies.bulkhead.decorator",
@@ -144,10 +146,11 @@ def _error_type(value: Any) -> Any:
         if isinstance(found, type) and issubclass(found, BaseException):
             return found
     known = [each for each in (*vars(builtins), *vars(errors)) if each.endswith("Error")]
-    hint = "write it as 'package.module:Name'"
+    advice = "write it as 'package.module:Name'"
     if value.isidentifier():
-        hint = f"{unknown('error of Python or meshhook', known, value).partition(';')[0]}; {hint}"
-    raise ConfigurationError(f"{value!r} is no type of errors: {hint}")
+        there = unknown("error of Python or meshhook", known, value).partition(";")[0]
+        advice = f"{there}; {advice}"
+    raise ConfigurationError(f"{value!r} is no type of errors: {advice}")
 
 
 def _limit(value: Any) -> Any:
@@ -155,12 +158,15 @@ def _limit(value: Any) -> Any:
     from meshhook.policies.bulkhead import AIMD, Gradient
 
     kinds: dict[str, Any] = dict(zip(_LIMITS, (AIMD, Gradient), strict=True))
-    if not isinstance(value, Mapping) or str(value.get("kind")) not in kinds:
-        raise ConfigurationError(
-            'limit must be a table such as { kind = "gradient", max = 100 }, and its kind one '
-            f"of {', '.join(map(repr, kinds))}"
+    if not isinstance(value, Mapping):
+        raise wrong(
+            "limit", value, "a table (a mapping, an object) with a kind, such as 'gradient'"
         )
-    kind = kinds[str(value["kind"])]
+    word = value.get("kind")
+    if word not in _LIMITS:
+        error = wrong("limit.kind", word, f"one of {', '.join(map(repr, _LIMITS))}")
+        raise ConfigurationError(f"{error}{hint(word, _LIMITS) if isinstance(word, str) else ''}")
+    kind = kinds[word]
     for key in value:
         if key != "kind" and key not in kind.__dataclass_fields__:
             raise ConfigurationError(

@@ -195,12 +195,13 @@ def test_an_adaptive_limit_is_a_table(registry: mh.Registry) -> None:
 @pytest.mark.parametrize(
     ("limit", "message"),
     [
-        ("gradient", "limit must be a table"),
-        ({"max": 5}, "its kind one of 'aimd', 'gradient'"),
-        ({"kind": "gradiant"}, "its kind one of 'aimd', 'gradient'"),
+        ("gradient", "with a kind, such as 'gradient', got 'gradient'"),
+        ({"max": 5}, "limit.kind must be one of 'aimd', 'gradient', got None"),
+        ({"kind": "x"}, "limit.kind must be one of 'aimd', 'gradient', got 'x'"),
+        ({"kind": "gradent"}, "'gradient', got 'gradent'; did you mean 'gradient'?"),
         ({"kind": "aimd", "maximum": 5}, "'maximum' of limit: no such setting; did you mean 'max'"),
         ({"kind": "aimd", "max": 5}, "initial must be from min to max"),
-        ({"kind": ["aimd"]}, "limit must be a table"),
+        ({"kind": ["aimd"]}, "limit.kind must be one of 'aimd', 'gradient', got ['aimd']"),
         (5, "limit must be an adaptive limit"),
     ],
 )
