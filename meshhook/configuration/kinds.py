@@ -159,9 +159,7 @@ def _limit(value: Any) -> Any:
 
     kinds: dict[str, Any] = dict(zip(_LIMITS, (AIMD, Gradient), strict=True))
     if not isinstance(value, Mapping):
-        raise wrong(
-            "limit", value, "a table (a mapping, an object) with a kind, such as 'gradient'"
-        )
+        raise wrong("limit", value, "a table with a kind, such as 'gradient'")
     word = value.get("kind")
     if word not in _LIMITS:
         error = wrong("limit.kind", word, f"one of {', '.join(map(repr, _LIMITS))}")

@@ -8,7 +8,7 @@ from typing import Any
 from meshhook import budgets
 from meshhook.budgets import RetryBudget
 from meshhook.configuration import environment
-from meshhook.configuration.problems import Place, Problems, unknown
+from meshhook.configuration.problems import Place, Problems, path_of, unknown
 from meshhook.configuration.shape import At, Contents
 from meshhook.configuration.sources import Readable
 from meshhook.errors import ConfigurationError
@@ -57,7 +57,7 @@ class Budgets:
                 known = told | set(self._registry.retry_budgets)
                 contents.problems.add(
                     f"{unknown('retry budget', known, name)}; one that the code makes later needs "
-                    f'a table [policies.{BUDGET}."{name}"], which may be empty',
+                    f"a table {path_of('policies', BUDGET, name)}, which may be empty",
                     *self._asked[name],
                 )
 

@@ -21,11 +21,15 @@ from meshhook.configuration.kinds import (
     as_argument,
     check_alone,
 )
-from meshhook.configuration.problems import Place, Problems, unknown
+from meshhook.configuration.problems import Place, Problems, path_of, unknown
 from meshhook.configuration.sources import Document
 from meshhook.errors import ConfigurationError
+from meshhook.guessing import hint
 
 TABLES = ("defaults", "policies", "profile", "profiles")
+
+_MOST_DOTS = 20
+"""A table may have itself in it, so names have an end."""
 
 
 class Setting(NamedTuple):
@@ -90,12 +94,29 @@ class Contents:
                 named = _in(inside, name)
                 if not isinstance(settings, Mapping):
                     self.problems.add(
-                        f"must be a table with settings, as in [policies.{kind}.NAME]; for all "
-                        f"policies of a kind there are [defaults.{kind}] and profiles",
+                        "must be a table (a mapping, an object) with the settings of one policy; "
+                        f"for all policies of a kind there are defaults.{kind} and profiles",
                         named,
                     )
                 elif self._is_name(name, named):
-                    self.add_settings(At("policies", kind, name), settings, named)
+                    self._add_policy(At("policies", kind, name), settings, named)
+
+    def _add_policy(self, at: At, settings: Mapping[Any, Any], place: Place) -> None:
+        """Take in the settings of one policy, but for tables in it that a dot in a name made."""
+        known = arguments_of(at.kind) | {PROFILE}
+        rest = {}
+        for word, value in settings.items():
+            if not _goes_on(word, value, known):
+                rest[word] = value
+                continue
+            last = _end_of_name(_in(place, word), value, known)
+            table, kind, *parts = last.words
+            quoted = path_of(table, kind, ".".join(parts))
+            self.problems.add(
+                f"no such setting of {kind}; a name with dots is quoted: {quoted}", last
+            )
+        if rest or not settings:
+            self.add_settings(at, rest, place)
 
     def _add_kinds(self, value: Any, place: Place, table: str, name: str) -> None:
         for kind, settings in self._table(value, place):
@@ -157,6 +178,22 @@ class Contents:
             return True
         self.problems.add("must be a name: printable text that is not empty", place)
         return False
+
+
+def _goes_on(word: Any, value: Any, known: frozenset[str]) -> bool:
+    """Tell whether a word in the table of a policy seems to be the next one of its name."""
+    is_table = isinstance(word, str) and isinstance(value, Mapping)
+    return is_table and word not in known and not hint(word, known)
+
+
+def _end_of_name(place: Place, value: Any, known: frozenset[str]) -> Place:
+    """Return where the first name ends that goes on in a table."""
+    for _ in range(_MOST_DOTS):
+        word = next((each for each, inner in value.items() if _goes_on(each, inner, known)), None)
+        if word is None:
+            break
+        place, value = _in(place, word), value[word]
+    return place
 
 
 def _in(place: Place, word: Any) -> Place:

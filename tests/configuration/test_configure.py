@@ -246,8 +246,8 @@ WRONG: list[tuple[Any, str]] = [
     ({"profile": 5}, "dict: profile: must be a name"),
     ({"profiles": {"": {}}}, 'dict: profiles."": must be a name'),
     ({"profiles": {"x": {"retry": {"factor": 0}}}}, "profiles.x.retry.factor: factor must be"),
-    ({"policies": {"retry": {"a.b": 5}}}, 'dict: policies.retry."a.b": must be a table with'),
-    ({"policies": {"retry": {"max_attempts": 5}}}, "there are [defaults.retry] and profiles"),
+    ({"policies": {"retry": {"a.b": 5}}}, 'dict: policies.retry."a.b": must be a table (a map'),
+    ({"policies": {"retry": {"max_attempts": 5}}}, "there are defaults.retry and profiles"),
     ({"policies": {"retry": {"a\n": {}}}}, r"dict: policies.retry.'a\n': must be a name"),
     (
         {"policies": {"retry": {"a": {"profile": "x"}}}, "profiles": {"xy": {}}},
@@ -278,6 +278,58 @@ def test_what_is_wrong_is_told_with_its_place(
         configure(source, strict=False)
     assert message in str(caught.value)
     assert registry._layers is None
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("shop.pay", 'line 1: policies.retry.shop.pay: {}: policies.retry."shop.pay"'),
+        ("shop.a.b", 'line 1: policies.retry.shop.a.b: {}: policies.retry."shop.a.b"'),
+    ],
+)
+def test_a_name_with_dots_is_quoted(
+    registry: mh.Registry, write: Callable[..., Path], table: str, message: str
+) -> None:
+    """And the error for one that is not says so, once, with its line."""
+    mh.retry(name=table)
+    source = write("a.toml", f"[policies.retry.{table}]\nmax_attempts = 2\n")
+    with pytest.raises(mh.ConfigurationError) as caught:
+        configure(source)
+    said = message.format("no such setting of retry; a name with dots is quoted")
+    assert str(caught.value) == f"{source}, {said}"
+    configure(write("b.toml", f'[policies.retry."{table}"]\nmax_attempts = 2\n'))
+
+
+def test_a_name_with_dots_beside_settings(registry: mh.Registry) -> None:
+    """Leaves those what they are, and a misspelled setting with a table is still told as one."""
+    limit = {"kind": "aimd"}
+    source = {"policies": {"bulkhead": {"a": {"b": {}, "limt": limit, "max_keys": 0}}}}
+    with pytest.raises(mh.ConfigurationError) as caught:
+        configure(source, strict=False)
+    _, *lines = str(caught.value).splitlines()
+    assert [line.partition(": policies.bulkhead.")[2][:44] for line in lines] == [
+        "a.b: no such setting of bulkhead; a name wit",
+        "a.limt: no such setting of bulkhead; did you",
+        "a.max_keys: max_keys must be a whole number ",
+    ]
+
+
+def test_a_table_that_has_itself_in_it(registry: mh.Registry) -> None:
+    """Is no name without end."""
+    table: dict[str, Any] = {}
+    table["a"] = table
+    with pytest.raises(mh.ConfigurationError, match="a name with dots is quoted"):
+        configure({"policies": {"retry": {"a": table}}})
+
+
+@pytest.mark.parametrize("suffix", [".json", ".yaml"])
+def test_what_is_wrong_is_told_without_brackets(
+    registry: mh.Registry, write: Callable[..., Path], suffix: str
+) -> None:
+    """Of tables in words that fit each format."""
+    for data in ({"policies": {"retry": {"a": 5}}}, {"defaults": {"retry": {"budget": "b"}}}):
+        with pytest.raises(mh.ConfigurationError, match=r"^[^\[\]]*$"):
+            configure(write(f"a{suffix}", data))
 
 
 def test_everything_that_is_wrong_is_told_at_once(registry: mh.Registry) -> None:
