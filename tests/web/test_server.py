@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 from wsgiref.handlers import BaseHandler
 
 import pytest
@@ -134,6 +135,42 @@ def test_names_of_the_loopback(server: Server) -> None:
     for host in ("evil.example", f"evil.example:{server.port}", "localhost.evil.example"):
         assert ask(server.port, "GET", "/policies", {"Host": host}).status == 421
     assert b"200 OK" in raw(server.port, b"GET /health/live HTTP/1.0\r\n\r\n")
+
+
+@pytest.mark.parametrize("host", ["127.1", "LOCALHOST", "this-machine", "::ffff:127.0.0.1"])
+def test_the_loopback_by_another_name(
+    registry: mh.Registry, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    """It is the address that counts; a page whose name was made to point there reads nothing."""
+    look_up = socket.getaddrinfo
+
+    def knows_this_machine(name: str, *args: Any, **options: Any) -> Any:
+        return look_up("127.0.0.2" if name == "this-machine" else name, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", knows_this_machine)
+    with mh.serve(0, host) as server:
+        bound = urlsplit(server.url).netloc
+        for sent, status in ((bound, 200), ("localhost", 200), ("evil.example", 421)):
+            connection = http.client.HTTPConnection(urlsplit(server.url).hostname, server.port)
+            connection.request("GET", "/policies", headers={"Host": sent})
+            assert connection.getresponse().status == status
+            connection.close()
+
+
+def test_a_name_of_the_loopback_is_one_of_ours(
+    registry: mh.Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has it listened on by a name may ask by that name."""
+    look_up = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda _name, *args, **options: look_up("::1", *args, **options)
+    )
+    with mh.serve(0, "this-machine") as server:
+        monkeypatch.undo()
+        connection = http.client.HTTPConnection("::1", server.port, timeout=30)
+        connection.request("GET", "/policies", headers={"Host": f"This-Machine:{server.port}"})
+        assert connection.getresponse().status == 200
+        connection.close()
 
 
 def test_more_names_can_be_given(registry: mh.Registry) -> None:

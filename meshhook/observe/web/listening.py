@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 from wsgiref.handlers import SimpleHandler
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
@@ -137,6 +137,22 @@ class Handler(WSGIRequestHandler):
         """Say nothing."""
 
 
+class Place(NamedTuple):
+    """Where to listen: an address, which has many names and spellings."""
+
+    family: int
+    address: str
+    port: int
+
+
+def place_of(host: str, port: int) -> Place:
+    """Return the place that ``host`` means. Raises OSError for a name that nobody knows."""
+    family, *_, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    return Place(family, str(address[0]), port)
+
+
 class HttpServer(socketserver.ThreadingMixIn, WSGIServer):
     """Listens, and gives each connection a thread, as long as there are not too many."""
 
@@ -148,7 +164,7 @@ class HttpServer(socketserver.ThreadingMixIn, WSGIServer):
 
     def __init__(
         self,
-        address: tuple[str, int],
+        place: Place,
         application: Any,
         max_threads: int,
         # Captured on purpose: clients take real time.
@@ -156,11 +172,8 @@ class HttpServer(socketserver.ThreadingMixIn, WSGIServer):
     ) -> None:
         self.monotonic = monotonic
         self._places = threading.BoundedSemaphore(max_threads)
-        family, *_, found = socket.getaddrinfo(
-            *address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        self.address_family = family
-        super().__init__(found[:2], Handler)  # type: ignore[arg-type]
+        self.address_family = place.family
+        super().__init__((place.address, place.port), Handler)
         self.endpoints = application
 
     def server_bind(self) -> None:

@@ -52,12 +52,12 @@ def checked_hosts(value: Any) -> frozenset[str]:
     return frozenset(_name_of(host) for host in hosts)
 
 
-def is_loopback(host: str) -> bool:
-    """Tell whether nobody but this machine reaches ``host``."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+def is_loopback(address: str) -> bool:
+    """Tell whether nobody but this machine reaches ``address``, which is no name any more."""
+    ip = ipaddress.ip_address(address)
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped  # which Python does not look at before 3.13
+    return ip.is_loopback
 
 
 def _name_of(host: str) -> str:

@@ -118,14 +118,20 @@ def serve(
 
     Safe to call from any thread. A forked child has no server; call it there anew.
     """
-    from meshhook.observe.web.listening import HttpServer
+    from meshhook.observe.web.listening import HttpServer, place_of
 
     count("port", port, least=0)
     if port > _HIGHEST_PORT:
         raise wrong("port", port, f"a number up to {_HIGHEST_PORT}, or 0 for one that is free")
     printable("host", host)
-    if is_loopback(host):
-        hosts = [host, *LOOPBACK, *(() if hosts is None else checked_hosts(hosts))]
+    try:
+        place = place_of(host, port)
+    except OSError as error:
+        raise _cannot_listen(host, port, error) from error
+    # Judged by the address: 127.1, or the name of this machine, may be the loopback as well.
+    if is_loopback(place.address):
+        named = () if hosts is None else checked_hosts(hosts)
+        hosts = [host, place.address, *LOOPBACK, *named]
     application = wsgi_app(
         registry,
         authorize=authorize,
@@ -137,11 +143,15 @@ def serve(
         max_streams=max_streams,
     )
     try:
-        http = HttpServer((host, port), application, max_streams + _OTHER_THREADS)
+        http = HttpServer(place, application, max_streams + _OTHER_THREADS)
     except OSError as error:
         application.close()
-        raise ConfigurationError(
-            f"cannot listen on port {port} of {host}: {error.strerror or error}; choose another "
-            "port=, or port=0 for one that is free"
-        ) from error
+        raise _cannot_listen(host, port, error) from error
     return Server(http, application)
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        f"cannot listen on port {port} of {host}: {error.strerror or error}; choose another "
+        "port=, or port=0 for one that is free"
+    )
