@@ -19,6 +19,8 @@ from meshhook.rules.rates import Rate
 
 _EXACT = 2**52
 """Up to twice this, floats are exact for whole numbers. They are cheaper than ints of that size."""
+_NEVER = 2.0**500
+"""Later than any clock. It is no infinity: who reads a rule while it is closed reckons with it."""
 
 
 class Gcra:
@@ -99,14 +101,14 @@ class Gcra:
 
         What only a pause holds up owes nothing: by another rate it would be longer or shorter.
         """
-        ready, self.ready = self.ready, math.inf
+        ready, self.ready = self.ready, _NEVER
         if now < paused_until and ready == paused_until * self._parts:
             return 0
         return int(max(0, ready + self.slack - now * self._parts))
 
     def close(self) -> None:
         """Let no call start any more."""
-        self.ready = math.inf
+        self.ready = _NEVER
 
 
 CLOSED: Final = Gcra(Rate(1, 1, 1), 0)

@@ -8,6 +8,9 @@ turn should come; then he looks again, under the lock and with a fresh clock, an
 for the rest. So the promise of the rule holds for the moments at which calls really start, however
 late a thread wakes up. Nobody overtakes: a turn has come when all those before it would fit in with
 it. Who leaves early takes nothing along, and the next in the queue is woken if he may start sooner.
+
+The lock keeps out other threads, and no signal handler of its own: one may change the rates in the
+middle of anything here. So who has looked at a rule asks whether it is still the one that counts.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable
 from itertools import takewhile
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from meshhook.rules.gcra import CLOSED, Gcra
 from meshhook.rules.rates import OneRate, Rate, Rule, Together, carry_over
@@ -75,6 +78,9 @@ class Limiter:
     """One limit. Safe to share between threads and tasks."""
 
     __slots__ = (
+        "_changes",
+        "_gcra",
+        "_is_changing",
         "_longest",
         "_passed",
         "_paused_until",
@@ -109,6 +115,8 @@ class Limiter:
         """Make the lock anew in a forked child, where nobody waits."""
         # Reentrant: a coroutine that is thrown away ends wherever the collector runs, in here too.
         self.lock = threading.RLock()
+        self._changes: list[Callable[[], None]] = []
+        self._is_changing = False
         self.waiting.clear()
         self._queued = 0
         self._set_gate()
@@ -116,12 +124,12 @@ class Limiter:
     def _set_rules(self, rules: list[OneRate]) -> None:
         self._rules = rules
         self.rule: Rule = rules[0] if len(rules) == 1 else Together(rules)
+        rule = self.rule
+        self._gcra = rule if isinstance(rule, Gcra) and rule.may_be_inlined else CLOSED
         self._set_gate()
 
     def _set_gate(self) -> None:
-        rule = self.rule
-        is_open = not self.waiting and isinstance(rule, Gcra) and rule.may_be_inlined
-        self.gate = cast("Gcra", rule) if is_open else CLOSED
+        self.gate = CLOSED if self.waiting else self._gcra
 
     def _full(self) -> int:
         """Return in how many microseconds all is paid back that can be owed."""
@@ -136,12 +144,18 @@ class Limiter:
 
         These are all that wait, if it is not said.
         """
-        reset_after = self.rule.reset_after(now)
-        if reset_after > self._longest + _SET_BACK:
-            # Nothing takes so long: the clock was set back, as when a test thaws it.
-            self._begin_anew(now)
-            reset_after = 0
-        remaining = self.rule.remaining(now)
+        while True:
+            rule = self.rule
+            standing = self._look_once(now, cost, before)
+            if rule is self.rule:
+                if self._is_changing or standing.reset_after <= self._longest + _SET_BACK:
+                    return standing
+                # Nothing takes so long: the clock was set back, as when a test thaws it.
+                self._in_turn(lambda: self._begin_anew(self._now()))
+            now = self._now()
+
+    def _look_once(self, now: int, cost: int, before: int | None) -> Standing:
+        remaining, reset_after = self.rule.remaining(now), self.rule.reset_after(now)
         if not self.waiting:
             return Standing(self.rule.wait(now, cost), remaining, reset_after)
         if before is None:
@@ -150,6 +164,21 @@ class Limiter:
         return Standing(
             self._wait(now, before, cost), max(0, remaining - self._queued), reset_after
         )
+
+    def _in_turn(self, change: Callable[[], None]) -> None:
+        """Make a change of the rules; one that comes in the middle of it is made after it.
+
+        Such a one is the work of a signal handler, which cannot wait for the thread that it is in.
+        """
+        self._changes.append(change)
+        if self._is_changing:
+            return
+        self._is_changing = True
+        try:
+            while self._changes:
+                self._changes.pop(0)()
+        finally:
+            self._is_changing = False
 
     def _begin_anew(self, now: int) -> None:
         self.rule.close()
@@ -170,12 +199,14 @@ class Limiter:
                 now = self._now()
                 if not self.waiting and self.rule.start(now, cost):
                     return None
-                if self.gate.ready == ready:
+                if self.gate.ready != ready:
+                    continue  # A driver came in, so our reading of the clock may be too old.
+                standing = self._look(now, cost)
+                if standing.wait:
                     break
-                # A driver came in between, so our reading of the clock may be too old to refuse.
-            standing = self._look(now, cost)
-            if not standing.wait and self.rule.start(now, cost):
-                return None
+                if self.rule.start(now, cost):
+                    return None
+                # A driver came in here, or a signal handler that changed the rates.
             due = now + standing.wait
             latest = now + max_wait
             if deadline is not None:
@@ -293,10 +324,13 @@ class Limiter:
     def pause(self, duration: int) -> None:
         """Let no call start for so long. Who waits finds out when he looks again."""
         with self.lock:
-            until = self._now() + duration
-            self._paused_until = max(self._paused_until, until)
-            self.rule.pause(until)
-            self._longest = max(self._longest, duration + self._full())
+            self._in_turn(lambda: self._pause(duration))
+
+    def _pause(self, duration: int) -> None:
+        until = self._now() + duration
+        self._paused_until = max(self._paused_until, until)
+        self.rule.pause(until)
+        self._longest = max(self._longest, duration + self._full())
 
     def change(self, algorithm: type[OneRate], rates: tuple[Rate, ...]) -> None:
         """Go on with other rates; what has started counts on, and a pause ends when it would.
@@ -304,15 +338,18 @@ class Limiter:
         Who waits for more than may start at once now is woken, to be refused.
         """
         with self.lock:
-            now = self._now()
-            rules = self._carried_over(algorithm, rates, now)
-            self.algorithm, self.rates = algorithm, rates
-            self._set_rules(rules)
-            self._longest = max(self.rule.reset_after(now), self._full())
-            misfits = [turn for turn in self.waiting if not self._fits(turn)]
+            self._in_turn(lambda: self._change(algorithm, rates))
+            misfits = [turn for turn in [*self.waiting] if not self._fits(turn)]
         for turn in misfits:
             self._wake(turn)
-        self._wake_first(now)
+        self._wake_first(self._now())
+
+    def _change(self, algorithm: type[OneRate], rates: tuple[Rate, ...]) -> None:
+        now = self._now()
+        rules = self._carried_over(algorithm, rates, now)
+        self.algorithm, self.rates = algorithm, rates
+        self._set_rules(rules)
+        self._longest = max(self.rule.reset_after(now), self._full())
 
     def _carried_over(
         self, algorithm: type[OneRate], rates: tuple[Rate, ...], now: int
@@ -334,6 +371,5 @@ class Limiter:
     def reset(self) -> None:
         """Forget what has started. Who waits starts as soon as he may now."""
         with self.lock:
-            now = self._now()
-            self._begin_anew(now)
-        self._wake_first(now)
+            self._in_turn(lambda: self._begin_anew(self._now()))
+        self._wake_first(self._now())
