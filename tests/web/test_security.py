@@ -239,12 +239,31 @@ def test_behind_a_proxy(carry: Any, breaker: mh.CircuitBreaker) -> None:
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:9464", "localhost.evil", "", "a, b"]
 )
-@pytest.mark.parametrize("path", ["/", "/policies", "/health/live", "/static/dashboard.js", "/x"])
+@pytest.mark.parametrize("path", ["/", "/policies", "/health", "/static/dashboard.js", "/x"])
 def test_a_foreign_host_reads_nothing(carry: Any, host: str, path: str) -> None:
     """Where names are given, another one is refused: it may have been made to point here."""
     reply = carry(hosts=["localhost", "[::1]"]).ask("GET", path, {"host": host})
     assert reply.status == 421
     assert host not in reply.json["error"] or not host
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/health/ready/"])
+def test_probes_come_by_address(carry: Any, path: str) -> None:
+    """Kubernetes sends the address of the pod, which nobody knows beforehand."""
+    app = carry(hosts=["ops.example"])
+    assert app.ask("GET", path, {"host": "10.0.0.7:8000"}).status == 200
+    assert app.ask("HEAD", path, {"host": "10.0.0.7:8000"}).status == 200
+    assert app.ask("POST", path, {"host": "10.0.0.7:8000"}).status == 405
+
+
+def test_a_probe_by_a_foreign_host_is_told_no_names(carry: Any, registry: mh.Registry) -> None:
+    """A page whose name was made to point here learns a yes or a no."""
+    mh.circuit_breaker("payments", critical=True).force_open()
+    app = carry(hosts=["ops.example"])
+    reply = app.ask("GET", "/health/ready", {"host": "evil.example"})
+    assert (reply.status, reply.json) == (503, {"status": "failing", "ready": False})
+    failing = app.ask("GET", "/health/ready", {"host": "ops.example"}).json["failing"]
+    assert failing == ["circuit_breaker/payments"]
 
 
 @pytest.mark.parametrize(
@@ -377,6 +396,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"hosts": "localhost"}, "hosts must be a list of host names"),
     ({"hosts": [1]}, "hosts must be a list of host names"),
     ({"hosts": [" "]}, "hosts must be a list of host names"),
+    ({"hosts": ["*"]}, "hosts must be whole names, or be left out where any name will do"),
+    ({"hosts": ["a", "*.example.org"]}, "hosts must be whole names"),
     ({"hosts": 5}, "hosts must be a list of host names"),
     ({"trust_forwarded": 1}, "trust_forwarded must be True or False"),
     ({"dashboard": "yes"}, "dashboard must be True or False"),

@@ -276,7 +276,8 @@ def asgi_app(
             endpoints. The probes ``/health/live`` and ``/health/ready`` are open in any case.
         dashboard: whether the page is served at ``/``.
         fleet: the URLs of other processes to show at ``/fleet``.
-        hosts: which names the ``Host`` of a request may have, without ports. Default all.
+        hosts: which names the ``Host`` of a request may have, without ports. Default all. The
+            probes, which come by address, are answered in any case.
         trust_forwarded: whether ``X-Forwarded-Host`` comes from a proxy of yours and can be
             trusted.
         beside: the application of the service, where it has no way to mount another one: it

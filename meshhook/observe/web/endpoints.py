@@ -67,7 +67,7 @@ class Endpoints:
         self._authorize = security.checked_authorize(
             "authorize", authorize, may_be_async=may_be_async
         )
-        self.authorize_read = security.checked_authorize(
+        self._authorize_read = security.checked_authorize(
             "authorize_read", authorize_read, may_be_async=may_be_async
         )
         self._gate = security.Gate(hosts, trust_forwarded=trust_forwarded)
@@ -101,18 +101,18 @@ class Endpoints:
 
     def examine(self, request: Request) -> Answer | Visit:
         """Tell what a request is: one that is refused, or one to answer."""
-        foreign = self._gate.refuses(request)
-        if foreign is not None:
-            return foreign
         method = "GET" if request.method == "HEAD" else request.method
         match = routes.match(method, request.path or "/")
+        is_probe = match is not None and match.route in _PROBES
+        if self._gate.is_foreign(request) and not is_probe:
+            return refused(421, security.FOREIGN)
         if match is None or (match.route in (routes.INDEX, routes.STATIC) and not self._dashboard):
             return refused(404, "there is no such path")
         if match.route.method != method:
             return refused(405, "this path cannot be used so", ("Allow", routes.allowed(match)))
         if match.route is routes.ACT:
             return self._examine_act(request, match)
-        authorize = None if match.route in _PROBES else self.authorize_read
+        authorize = None if is_probe else self._authorize_read
         return Visit(self, request, match, authorize)
 
     def _examine_act(self, request: Request, match: routes.Match) -> Answer | Visit:
@@ -124,6 +124,10 @@ class Endpoints:
         if foreign is not None:
             return foreign
         return Visit(self, request, match, self._authorize)
+
+    def may_name_policies(self, request: Request) -> bool:
+        """Tell whether a probe, which has no name to give, may be told names: others may be too."""
+        return self._authorize_read is None and not self._gate.is_foreign(request)
 
     def turn_away(self, visit: Visit) -> Answer:
         """Answer to somebody who was not let in."""

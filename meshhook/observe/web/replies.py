@@ -52,12 +52,11 @@ def _live(
 
 
 def _ready(
-    here: Endpoints, _request: Request, _parts: tuple[str, ...], _author: str | None
+    here: Endpoints, request: Request, _parts: tuple[str, ...], _author: str | None
 ) -> Answer:
     health = here.registry.health()
     short: dict[str, Any] = {"status": str(health.status), "ready": health.ready}
-    if here.authorize_read is None:
-        # A probe has no name; what it may not read otherwise, it is not told here.
+    if here.may_name_policies(request):
         short["failing"] = health.failing
     return told(short, 200 if short["ready"] else 503)
 

@@ -27,6 +27,7 @@ AsyncAuthorize: TypeAlias = Callable[[Request], Awaitable["str | None"]]
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 HEADER, HEADER_VALUE = "X-Meshhook", "act"
 
+FOREIGN = "the Host of the request is none of this server's; hosts= names those that are"
 NOBODY_MAY = (
     "nothing can be changed here: no authorize= was given; pass a function that takes the request "
     "and returns the name of who acts, or None"
@@ -47,6 +48,8 @@ def checked_hosts(value: Any) -> frozenset[str]:
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise wrong("hosts", value, "a list of host names, such as ['ops.example.org']")
     hosts = list(value)
+    if any(isinstance(host, str) and "*" in host for host in hosts):
+        raise wrong("hosts", value, "whole names, or be left out where any name will do")
     if not all(isinstance(host, str) and host.strip() for host in hosts):
         raise wrong("hosts", value, "a list of host names, such as ['ops.example.org']")
     return frozenset(_name_of(host) for host in hosts)
@@ -89,14 +92,10 @@ class Gate:
             return request.headers["x-forwarded-host"].partition(",")[0].strip()
         return request.headers.get("host")
 
-    def refuses(self, request: Request) -> Answer | None:
-        """Refuse a foreign name in ``Host``. No browser leaves it out; who does is let in."""
+    def is_foreign(self, request: Request) -> bool:
+        """Tell whether ``Host`` is none of ours. No browser leaves it out; who does is let in."""
         host = self._host(request)
-        if self._hosts is None or host is None or _name_of(host) in self._hosts:
-            return None
-        return refused(
-            421, "the Host of the request is none of this server's; hosts= names those that are"
-        )
+        return self._hosts is not None and host is not None and _name_of(host) not in self._hosts
 
     def refuses_to_act(self, request: Request) -> Answer | None:
         """Refuse what a foreign page could have had sent."""

@@ -108,7 +108,8 @@ def serve(
         dashboard: whether the page is served at ``/``.
         fleet: the URLs of other processes to show at ``/fleet``.
         hosts: which names the ``Host`` of a request may have, without ports. Default those of the
-            loopback where that is listened on, and else all.
+            loopback where that is listened on, and else all. The probes, which come by address,
+            are answered in any case.
         trust_forwarded: whether ``X-Forwarded-Host`` comes from a proxy of yours and can be
             trusted.
         max_streams: so many clients may follow the events at a time; each holds a thread.
