@@ -454,6 +454,26 @@ def test_beside_another_application(carry: Any, breaker: mh.CircuitBreaker, root
         assert app.ask("GET", path, root=root).body == f"hello {root}|{path}".encode()
 
 
+@pytest.mark.parametrize("path", ["/meshhook/policies", "/shop/meshhook/policies"])
+def test_beside_where_the_root_is_left_out_of_the_path(
+    breaker: mh.CircuitBreaker, path: str
+) -> None:
+    """Some servers of ASGI have it in both, and some do not."""
+    app = mh.asgi_app(beside=hello_asgi)
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return await asyncio.Future()
+
+    scope = {"type": "http", "method": "GET", "headers": [], "root_path": "/shop", "path": path}
+    asyncio.run(app(scope, receive, send))
+    app.close()
+    assert (sent[0]["status"], len(json.loads(sent[1]["body"])["policies"])) == (200, 1)
+
+
 def is_asgi(carry: Any) -> bool:
     """Tell which of the two it is."""
     return bool(carry().name == "asgi")

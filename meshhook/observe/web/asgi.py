@@ -79,7 +79,9 @@ class AsgiApp:
         if below(at, path) is None:
             await beside(scope, receive, send)
         else:
-            await self._answer_here({**scope, "root_path": root + at}, receive, send)
+            # The path holds the root from here on, as ASGI has it; not every server does that.
+            here = {**scope, "root_path": root + at, "path": root + path}
+            await self._answer_here(here, receive, send)
 
     async def _answer_here(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
