@@ -59,6 +59,7 @@ def test_nobody_without_a_name(carry: Any, breaker: mh.CircuitBreaker) -> None:
     reply = app.ask("POST", PATH, {"x-meshhook": "act"})
     assert reply.status == 401
     assert reply.headers["www-authenticate"] == 'Bearer realm="meshhook"'
+    assert reply.json["error"] == "who asks? send Authorization; authorize= wants to know"
     reply = app.ask("POST", PATH, {**ACT, "authorization": "Bearer wrong"})
     assert reply.status == 403
     assert b"wrong" not in reply.body
@@ -292,6 +293,16 @@ def test_reading_can_need_a_name_too(carry: Any, breaker: mh.CircuitBreaker, pat
     assert app.ask("HEAD", path).status == (200 if is_probe else 401)
     if path not in ("/events", "/fleet"):
         assert app.ask("GET", path, {"authorization": "Bearer right"}).status == 200
+
+
+def test_who_may_not_read_is_told_by_which_argument(carry: Any, registry: mh.Registry) -> None:
+    """So an operator does not look for it at the one that guards the acts."""
+    app = carry(authorize=lambda request: "olga", authorize_read=authorize)
+    reply = app.ask("GET", "/policies")
+    assert reply.json["error"] == "who asks? send Authorization; authorize_read= wants to know"
+    reply = app.ask("GET", "/policies", {"authorization": "Bearer wrong"})
+    assert reply.status == 403
+    assert reply.json["error"] == "authorize_read= did not accept this Authorization"
 
 
 def test_a_probe_tells_strangers_no_names(carry: Any, breaker: mh.CircuitBreaker) -> None:

@@ -131,7 +131,8 @@ class Endpoints:
 
     def turn_away(self, visit: Visit) -> Answer:
         """Answer to somebody who was not let in."""
-        return security.denied(visit.request)
+        acts = visit.match.route is routes.ACT
+        return security.denied(visit.request, "authorize" if acts else "authorize_read")
 
     def reply(self, visit: Visit, author: str | None) -> Answer:
         """Answer a request of somebody who was let in."""

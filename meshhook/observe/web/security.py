@@ -128,12 +128,12 @@ class Gate:
         return parts.netloc.lower() == host.strip().lower().removesuffix(default)
 
 
-def denied(request: Request) -> Answer:
-    """Answer to somebody whom ``authorize`` did not let in."""
+def denied(request: Request, by: str) -> Answer:
+    """Answer to somebody who was not let in by the argument that ``by`` names."""
     if "authorization" in request.headers:
-        return refused(403, "authorize= did not accept this Authorization")
+        return refused(403, f"{by}= did not accept this Authorization")
     challenge = ("WWW-Authenticate", 'Bearer realm="meshhook"')
-    return refused(401, "who asks? authorize= lets nobody in without a name", challenge)
+    return refused(401, f"who asks? send Authorization; {by}= wants to know", challenge)
 
 
 def ask(authorize: Authorize, request: Request) -> str | None:
