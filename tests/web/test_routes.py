@@ -454,6 +454,15 @@ def test_beside_another_application(carry: Any, breaker: mh.CircuitBreaker, root
         assert app.ask("GET", path, root=root).body == f"hello {root}|{path}".encode()
 
 
+def test_beside_at_a_place_in_any_script(carry: Any, breaker: mh.CircuitBreaker) -> None:
+    """WSGI gives paths by their bytes, and the place is found all the same."""
+    app = carry(beside=hello_asgi if is_asgi(carry) else hello_wsgi, at="/münchen")
+    assert app.ask("GET", "/m%C3%BCnchen/policies").json["policies"]
+    moved = app.ask("GET", "/m%C3%BCnchen")
+    assert (moved.status, moved.headers["location"]) == (308, "m%C3%BCnchen/")
+    assert app.ask("GET", "/mu/policies").body.startswith(b"hello ")
+
+
 @pytest.mark.parametrize("path", ["/meshhook/policies", "/shop/meshhook/policies"])
 def test_beside_where_the_root_is_left_out_of_the_path(
     breaker: mh.CircuitBreaker, path: str

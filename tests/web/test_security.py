@@ -418,6 +418,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"fleet": 7}, ""),
     ({"beside": print, "at": "meshhook"}, "at must be a path such as '/meshhook'"),
     ({"beside": print, "at": "/meshhook/"}, "at must be a path such as '/meshhook'"),
+    ({"beside": print, "at": "/\ud800"}, "at must be a path such as '/meshhook'"),
     ({"beside": print, "at": None}, "at must be a path such as '/meshhook'"),
 ]
 

@@ -75,9 +75,10 @@ def _name_of(host: str) -> str:
 
 def checked_place(at: Any) -> str:
     """Return ``at``, a path that begins with a slash and does not end in one."""
-    if not isinstance(at, str) or not at.startswith("/") or at.endswith("/"):
+    is_path = isinstance(at, str) and at.startswith("/") and not at.endswith("/")
+    if not is_path or not at.isprintable():
         raise wrong("at", at, "a path such as '/meshhook', without a slash at the end")
-    return at
+    return str(at)
 
 
 class Gate:

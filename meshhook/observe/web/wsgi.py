@@ -91,6 +91,11 @@ def _request(environ: Environ, body: bytes) -> Request:
     )
 
 
+def _encoded(text: str) -> str:
+    """Return text as WSGI gives it: one character a byte."""
+    return text.encode().decode("latin-1")
+
+
 def _decoded(text: str) -> str:
     """Return text that WSGI gives as one character a byte."""
     return text.encode("latin-1", "replace").decode("utf-8", "replace")
@@ -205,7 +210,7 @@ def wsgi_app(
 
     Safe to share between threads.
     """
-    place = None if beside is None else (security.checked_place(at), beside)
+    place = None if beside is None else (_encoded(security.checked_place(at)), beside)
     return WsgiApp(
         Endpoints(
             registry,
