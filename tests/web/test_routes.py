@@ -259,6 +259,13 @@ def test_recent_events_without_a_stream(carry: Any, breaker: mh.CircuitBreaker) 
     assert app.ask("GET", "/events?recent=1&kinds=lease_lost").json["events"] == []
 
 
+@pytest.mark.parametrize("recent", ["", "0"])
+def test_a_stream_of_which_the_recent_ones_are_not_asked_for(carry: Any, recent: str) -> None:
+    """As with stats, 0 is a no."""
+    reply = carry().ask("HEAD", f"/events?recent={recent}")
+    assert reply.headers["content-type"] == "text/event-stream"
+
+
 def test_kinds_that_there_are_not(carry: Any) -> None:
     """An error that names those that there are."""
     reply = carry().ask("GET", "/events?kinds=circuit_changed,circuit_chnaged")

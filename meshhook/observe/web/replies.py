@@ -142,14 +142,18 @@ def _events(
                     400,
                     f"there is no such kind{_near(kind, known)}; kinds may name these: {listed}",
                 )
-    if request.query.get("recent") or JSON in request.headers.get("accept", ""):
+    if _is_asked_for("recent", request) or JSON in request.headers.get("accept", ""):
         return told({"instance": instance(), "events": here.audience.recent(kinds)})
     if here.is_closed:
         return refused(503, "the server stops", BUSY)
     return Answer(
         headers=(("Content-Type", "text/event-stream"), ("X-Accel-Buffering", "no")),
-        stream=Wish(kinds, request.query.get("stats", "") not in ("", "0")),
+        stream=Wish(kinds, _is_asked_for("stats", request)),
     )
+
+
+def _is_asked_for(what: str, request: Request) -> bool:
+    return request.query.get(what, "") not in ("", "0")
 
 
 def _fleet(
