@@ -128,6 +128,15 @@ def test_settings_that_cannot_be_used(
     assert not mh.events.wanted(mh.events.CircuitChanged)
 
 
+@pytest.mark.parametrize("host", ["192.0.2.1", "no.such.host.invalid"])
+def test_a_host_of_another_machine(registry: mh.Registry, host: str) -> None:
+    """The error says what a host can be, and not that another port would do."""
+    with pytest.raises(mh.ConfigurationError) as caught:
+        mh.serve(0, host)
+    assert "host= must be an address of this machine, such as '127.0.0.1'" in str(caught.value)
+    assert "port=" not in str(caught.value)
+
+
 def test_names_of_the_loopback(server: Server) -> None:
     """A page whose name was made to point here reads nothing."""
     for host in ("localhost", "127.0.0.1", "[::1]", f"localhost:{server.port}"):

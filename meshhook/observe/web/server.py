@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Self
@@ -152,7 +154,9 @@ def serve(
 
 
 def _cannot_listen(host: str, port: int, error: OSError) -> ConfigurationError:
+    way_out = "choose another port=, or port=0 for one that is free"
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        way_out = "host= must be an address of this machine, such as '127.0.0.1', or '0.0.0.0'"
     return ConfigurationError(
-        f"cannot listen on port {port} of {host}: {error.strerror or error}; choose another "
-        "port=, or port=0 for one that is free"
+        f"cannot listen on port {port} of {host}: {error.strerror or error}; {way_out}"
     )
