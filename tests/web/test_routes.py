@@ -89,6 +89,14 @@ def test_what_is_not_there(carry: Any, breaker: mh.CircuitBreaker, path: str) ->
     assert set(reply.json) == {"error"}
 
 
+@pytest.mark.parametrize("end", ["", "/"])
+def test_what_may_have_been_meant(carry: Any, breaker: mh.CircuitBreaker, end: str) -> None:
+    """Who reads a policy that is not there is told as much as who acts on it."""
+    reply = carry().ask("GET", f"/policies/circuit_breaker/paymnts{end}")
+    assert reply.status == 404
+    assert reply.json["error"] == "there is no such policy; did you mean 'payments'?"
+
+
 def test_liveness_says_that_the_process_answers(carry: Any, breaker: mh.CircuitBreaker) -> None:
     """Whatever its circuits do: a restart would not heal what they guard against."""
     breaker.force_open()

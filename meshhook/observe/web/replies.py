@@ -98,14 +98,14 @@ def _policy(
     found = here.audience.snapshots.policy(kind, name)
     if found is None:
         found = here.audience.snapshots.policy(kind, name.removesuffix("/"))
-    return told(found) if found is not None else refused(404, "there is no such policy")
+    return told(found) if found is not None else _no_policy(here, kind, name.removesuffix("/"))
 
 
 def _act(here: Endpoints, request: Request, parts: tuple[str, ...], author: str | None) -> Answer:
     kind, name, action = parts
     before = here.audience.snapshots.policy(kind, name)
     if before is None:
-        return refused(404, f"there is no such policy{_near(name, here.registry.of_kind(kind))}")
+        return _no_policy(here, kind, name)
     if action not in before["actions"]:
         return refused(400, f"what can be done here: {', '.join(before['actions'])}")
     try:
@@ -121,6 +121,10 @@ def _act(here: Endpoints, request: Request, parts: tuple[str, ...], author: str 
     # Of several workers behind one address this one alone has done it.
     after = here.audience.snapshots.policy(kind, name) or before
     return told({**after, "instance": instance()})
+
+
+def _no_policy(here: Endpoints, kind: str, name: str) -> Answer:
+    return refused(404, f"there is no such policy{_near(name, here.registry.of_kind(kind))}")
 
 
 def _near(word: str, known: Collection[str]) -> str:
