@@ -184,6 +184,19 @@ def test_only_actions_are_posted(carry: Any, path: str) -> None:
     """405 elsewhere."""
     reply = carry(authorize=authorize).ask("POST", path, AUTHOR)
     assert (reply.status, reply.headers["allow"]) == (405, "GET, HEAD")
+    assert reply.json["error"] == "this path cannot be used so; it takes GET, HEAD"
+
+
+@pytest.mark.parametrize("end", ["", "/"])
+def test_actions_are_only_posted(carry: Any, breaker: mh.CircuitBreaker, end: str) -> None:
+    """405 where the path is an action of a policy that there is."""
+    reply = carry(authorize=authorize).ask("GET", f"/policies/circuit_breaker/payments/reset{end}")
+    assert (reply.status, reply.headers["allow"]) == (405, "POST")
+    assert reply.json["error"] == "this is an action; use POST"
+    for path in ("payments/nothing", "paymnts/reset"):
+        assert carry().ask("GET", f"/policies/circuit_breaker/{path}").status == 404
+    slashed = mh.circuit_breaker("payments/reset")
+    assert carry().ask("GET", f"/policies/circuit_breaker/{slashed.name}").status == 200
 
 
 @pytest.mark.parametrize("path", ["/health/", "/health/live/", "/policies/", "/metrics/"])
@@ -347,7 +360,7 @@ BODIES = [
     (b"[]", "nothing else"),
     (b'{"second": 1}', "nothing else"),
     (b'{"seconds": 1, "author": "me"}', "nothing else"),
-    (b'{"seconds": "60"}', "number"),
+    (b'{"seconds": "60"}', "a number, such as 300"),
     (b'{"seconds": true}', "number"),
     (b'{"seconds": 0}', "more than 0"),
     (b'{"seconds": -1}', "more than 0"),

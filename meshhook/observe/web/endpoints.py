@@ -109,7 +109,9 @@ class Endpoints:
         if match is None or (match.route in (routes.INDEX, routes.STATIC) and not self._dashboard):
             return refused(404, "there is no such path")
         if match.route.method != method:
-            return refused(405, "this path cannot be used so", ("Allow", routes.allowed(match)))
+            allowed = routes.allowed(match)
+            why = f"this path cannot be used so; it takes {allowed}"
+            return refused(405, why, ("Allow", allowed))
         if match.route is routes.ACT:
             return self._examine_act(request, match)
         authorize = None if is_probe else self._authorize_read

@@ -35,7 +35,7 @@ def seconds_in(body: bytes) -> float | None:
     if seconds is None:
         return None
     if not isinstance(seconds, (int, float)) or isinstance(seconds, bool):
-        raise BadOrderError("seconds must be a number")
+        raise BadOrderError("seconds must be a number, such as 300")
     if not 0 < seconds <= LONGEST:
         raise BadOrderError(f"seconds must be more than 0, and {LONGEST:.0f} at the most")
     return float(seconds)

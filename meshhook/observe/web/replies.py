@@ -98,7 +98,16 @@ def _policy(
     found = here.audience.snapshots.policy(kind, name)
     if found is None:
         found = here.audience.snapshots.policy(kind, name.removesuffix("/"))
-    return told(found) if found is not None else _no_policy(here, kind, name.removesuffix("/"))
+    return told(found) if found is not None else _no_such(here, kind, name.removesuffix("/"))
+
+
+def _no_such(here: Endpoints, kind: str, name: str) -> Answer:
+    """Answer to a GET of what is no policy. What comes after one may be an action."""
+    owner, _, action = name.rpartition("/")
+    policy = here.audience.snapshots.policy(kind, owner)
+    if policy is not None and action in policy["actions"]:
+        return refused(405, "this is an action; use POST", ("Allow", "POST"))
+    return _no_policy(here, kind, name)
 
 
 def _act(here: Endpoints, request: Request, parts: tuple[str, ...], author: str | None) -> Answer:
