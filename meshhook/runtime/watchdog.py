@@ -97,6 +97,7 @@ class Watchdog:
                 raise
         with self._lock:
             del self._firing[thread]
+            self._fired_at.pop(thread, None)  # it may have come before that was done above
         self._bell.put(None)
 
     def has_fired(self, key: int, exc: Expired) -> bool:

@@ -149,6 +149,25 @@ def test_settling_lets_come_what_is_on_its_way(dog: Watchdog) -> None:
     assert ended.is_set()
 
 
+def test_what_comes_as_settling_begins_is_not_sent_again(dog: Watchdog) -> None:
+    """Else the thread that watches for all would look for a call that is over, and end."""
+    key, thread = next(keys), threading.get_ident()
+    dog._firing[thread], dog._fired_at[thread] = key, dog.clock()
+    coming = [Expired(key)]
+
+    class Interrupted:
+        def __enter__(self) -> None:
+            if coming:
+                raise coming.pop()
+
+        def __exit__(self, *_: object) -> None: ...
+
+    dog._lock = Interrupted()  # type: ignore[assignment]
+    dog.settle(key)
+    assert (dog._firing, dog._fired_at) == ({}, {})
+    assert dog._fire_due(dog.clock() + 2 * AGAIN) == float("inf")
+
+
 def test_settling_lets_the_exception_of_another_limit_pass(dog: Watchdog) -> None:
     """It is not ours to keep, and what was on its way to us is still to be settled."""
     key, thread = next(keys), threading.get_ident()
